@@ -1,0 +1,1 @@
+"""Networks, told apart and built by the shapes of their checkpoints."""

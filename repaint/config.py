@@ -1,0 +1,234 @@
+"""Typed settings from YAML, whose every error says file, line, key, what was found and what would be right."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from .errors import ConfigError
+
+Settings_ = TypeVar("Settings_", bound="Settings")
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, strict about types, closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class Document:
+    """A YAML file with the line of every key, and overrides laid over it.
+
+    Attributes:
+        data: what the file says: mappings, lists and plain values.
+    """
+
+    def __init__(self, text: str, name: str) -> None:
+        self.name = name
+        try:
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.MarkedYAMLError as e:
+            mark = e.problem_mark or e.context_mark
+            where = f"{name}:{mark.line + 1}" if mark else name
+            raise ConfigError(f"{where}: not valid YAML: {e.problem or e.context}") from None
+        except yaml.YAMLError as e:
+            raise ConfigError(f"{name}: not valid YAML: {' '.join(str(e).split())}") from None
+        if not isinstance(root, yaml.MappingNode):
+            found = "nothing" if root is None else "a list" if isinstance(root, yaml.SequenceNode) else "a plain value"
+            raise ConfigError(f"{name}: found {found}; a config is a mapping of keys to values")
+        self._root = root
+        self._overrides: list[str] = []
+        self._refuse_duplicates(root, ())
+        loader = yaml.SafeLoader("")
+        try:
+            self.data: dict[str, Any] = loader.construct_document(root)
+        except (yaml.YAMLError, ValueError) as e:
+            raise ConfigError(f"{name}: not valid YAML: {' '.join(str(e).split())}") from None
+
+    @classmethod
+    def read(cls, path: str | Path) -> Document:
+        try:
+            return cls(Path(path).read_text(encoding="utf-8"), str(path))
+        except OSError as e:
+            raise ConfigError(f"{path}: cannot be read: {e.strerror or e}") from None
+        except UnicodeDecodeError:
+            raise ConfigError(f"{path}: is not a text file; a config is YAML in UTF-8") from None
+
+    def override(self, settings: Sequence[str]) -> Document:
+        """Lay `key.0.key=value` over the file, the value in YAML; changes and returns this document.
+
+        Raises:
+            ConfigError: if one is not of that form or names a place that cannot be.
+        """
+        for setting in settings:
+            dotted, equals, value = setting.partition("=")
+            if not equals or not dotted:
+                raise ConfigError(f"--set {setting}: must look like key.0.key=value")
+            self._set(dotted.replace("[", ".").replace("]", "").split("."), yaml.safe_load(value), setting)
+            self._overrides.append(dotted)
+        return self
+
+    def check(self, model: type[Settings_]) -> Settings_:
+        """The settings the document stands for.
+
+        Raises:
+            ConfigError: one line for each thing that is wrong.
+        """
+        try:
+            return model.model_validate(self.data)
+        except ValidationError as e:
+            raise ConfigError("\n".join(self._explained(model, e.errors()))) from None
+
+    def where(self, loc: Sequence[str | int]) -> str:
+        """'file:line' of a key, or of the nearest thing around it; '--set key' if an override put it there."""
+        dotted = ".".join(map(str, loc))
+        for override in self._overrides:
+            plain = override.replace("[", ".").replace("]", "")
+            if dotted == plain or dotted.startswith(plain + ".") or plain.startswith(dotted + "."):
+                return f"--set {override}"
+        line, node = self._root.start_mark.line, self._root
+        for key in loc:
+            found = _child(node, key)
+            if found is None:
+                break
+            line, node = found
+        return f"{self.name}:{line + 1}"
+
+    def _set(self, path: list[str], value: Any, setting: str) -> None:
+        here: Any = self.data
+        for i, key in enumerate(path):
+            last = i == len(path) - 1
+            if isinstance(here, list):
+                if not key.isdigit() or int(key) >= len(here):
+                    at = ".".join(path[:i])
+                    raise ConfigError(
+                        f"--set {setting}: {at} is a list of {len(here)}; {key!r} is none of 0..{len(here) - 1}"
+                    )
+                index: Any = int(key)
+            elif isinstance(here, dict):
+                index = key
+            else:
+                raise ConfigError(f"--set {setting}: {'.'.join(path[:i])} is {_shown(here)}, which has no keys")
+            if last:
+                here[index] = value
+            else:
+                if isinstance(here, dict) and here.get(index) is None:
+                    here[index] = {}
+                here = here[index]
+
+    def _refuse_duplicates(self, node: yaml.Node, loc: tuple[str | int, ...]) -> None:
+        if isinstance(node, yaml.MappingNode):
+            seen: dict[str, int] = {}
+            for key, value in node.value:
+                line = key.start_mark.line + 1
+                if key.value in seen:
+                    raise ConfigError(
+                        f"{self.name}:{line}: {dotted_key((*loc, key.value))}: found twice, first in line {seen[key.value]}; "
+                        "keep one"
+                    )
+                seen[key.value] = line
+                self._refuse_duplicates(value, (*loc, key.value))
+        elif isinstance(node, yaml.SequenceNode):
+            for i, value in enumerate(node.value):
+                self._refuse_duplicates(value, (*loc, i))
+
+    def _explained(self, model: type[Settings], errors: Sequence[ErrorDetails]) -> Iterator[str]:
+        for error in errors:
+            loc = error["loc"]
+            key = dotted_key(loc)
+            yield f"{self.where(loc)}: {key + ': ' if key else ''}{_words(model, error)}"
+
+
+def dotted_key(loc: Sequence[str | int]) -> str:
+    """'stages[0].inpaint.prior'."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """ "; did you mean 'x'?" for the closest of `known`, else the list of them."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
+
+
+def resolved(settings: Settings) -> str:
+    """The settings with all their defaults, as YAML."""
+    return yaml.safe_dump(settings.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+
+
+def _child(node: yaml.Node, key: str | int) -> tuple[int, yaml.Node] | None:
+    if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+        return node.value[key].start_mark.line, node.value[key]
+    if isinstance(node, yaml.MappingNode):
+        for k, v in node.value:
+            if k.value == str(key):
+                return k.start_mark.line, v
+    return None
+
+
+WANTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "model_type": "a mapping of keys to values",
+    "model_attributes_type": "a mapping of keys to values",
+    "dict_type": "a mapping of keys to values",
+}
+
+
+def _words(model: type[Settings], error: ErrorDetails) -> str:
+    """What was found and what would be right, for one of pydantic's errors."""
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        return "unknown key" + did_you_mean(str(error["loc"][-1]), _siblings(model, error["loc"]))
+    if kind == "missing":
+        return "is missing; it must be given"
+    if kind == "value_error":
+        return str(context["error"])
+    found = f"found {_shown(error['input'])}"
+    if kind in WANTED:
+        return f"{found}; must be {WANTED[kind]}"
+    if kind == "literal_error":
+        return f"{found}; must be one of {context['expected']}"
+    words = error["msg"].removeprefix("Input should be ").removeprefix("Value should ")
+    return f"{found}; must be {words}"
+
+
+def _siblings(model: type[Settings], loc: Sequence[str | int]) -> list[str]:
+    """The keys that may stand where the last of `loc` does."""
+    here: type[BaseModel] | None = model
+    for key in loc[:-1]:
+        if isinstance(key, int) or here is None:
+            continue
+        field = here.model_fields.get(key)
+        here = _model_in(field.annotation) if field else None
+    return list(here.model_fields) if here else []
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        if found := _model_in(inner):
+            return found
+    return None
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

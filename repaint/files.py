@@ -1,0 +1,101 @@
+"""Bytes in and out of local folders and of anything `blobfile` opens (gs://, az://, https://)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path, PurePosixPath
+from types import ModuleType
+
+
+def is_remote(path: str | Path) -> bool:
+    return "://" in str(path)
+
+
+def blobfile() -> ModuleType:
+    import blobfile  # heavy, and needed for remote paths alone
+
+    return blobfile
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        OSError: as `open` does, for remote paths too.
+    """
+    if is_remote(path):
+        with blobfile().BlobFile(str(path), "rb") as f:
+            return f.read()
+    return Path(path).read_bytes()
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write a file so that its name shows either the old content or the new, never a part.
+
+    Local files go to a temporary name in the same folder, are synced and renamed; remote objects
+    appear when they are closed. Folders are made as needed; a failure leaves no temporary file.
+
+    Raises:
+        OSError: if the folder cannot be written or the disk is full.
+    """
+    if is_remote(path):
+        with blobfile().BlobFile(str(path), "wb") as f:
+            f.write(data)
+        return
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        os.chmod(part, 0o666 & ~_umask())
+        os.replace(part, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise
+
+
+def exists(path: str | Path) -> bool:
+    if is_remote(path):
+        return blobfile().exists(str(path))
+    return Path(path).exists()
+
+
+def is_dir(path: str | Path) -> bool:
+    if is_remote(path):
+        return blobfile().isdir(str(path))
+    return Path(path).is_dir()
+
+
+def join(folder: str | Path, *parts: str) -> str:
+    if is_remote(folder):
+        return "/".join([str(folder).rstrip("/"), *parts])
+    return str(Path(folder, *parts))
+
+
+def list_files(folder: str | Path, endings: tuple[str, ...]) -> list[str]:
+    """Paths relative to `folder` ('/' between parts) of the files below it, sorted; hidden ones left out.
+
+    Args:
+        endings: lower-case endings with their dot, '.png'; compared without regard to case.
+    """
+    if is_remote(folder):
+        root = str(folder).rstrip("/")
+        found = [
+            f"{at.rstrip('/')}/{name}"[len(root) + 1 :] for at, _, names in blobfile().walk(root) for name in names
+        ]
+    else:
+        found = [Path(at, name).relative_to(folder).as_posix() for at, _, names in os.walk(folder) for name in names]
+    wanted = [f for f in found if f.lower().endswith(endings)]
+    return sorted(f for f in wanted if not any(part.startswith(".") for part in PurePosixPath(f).parts))
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,34 @@
+"""Photos and masks, in and out of files.
+
+    photo = read_photo("in.jpg")
+    mask = read_mask("mask.png")
+    write_photo("out.png", replace(photo, rgb=filled))
+
+What a file says beside its pixels (ICC profile, EXIF, dpi, bits, grey) travels in `Photo.meta`.
+"""
+
+from repaint.image.fitting import centre_cropped
+from repaint.image.masks import decode_mask, encode_mask, read_mask, write_mask
+from repaint.image.photo import DEFAULT_MAX_PIXELS, ENDINGS, FORMATS, READABLE, MaskImage, Meta, Photo, luma
+from repaint.image.reading import decode_photo, read_photo
+from repaint.image.writing import encode_photo, write_photo
+
+__all__ = [
+    "DEFAULT_MAX_PIXELS",
+    "ENDINGS",
+    "FORMATS",
+    "READABLE",
+    "MaskImage",
+    "Meta",
+    "Photo",
+    "centre_cropped",
+    "decode_mask",
+    "decode_photo",
+    "encode_mask",
+    "encode_photo",
+    "luma",
+    "read_mask",
+    "read_photo",
+    "write_mask",
+    "write_photo",
+]

@@ -1,0 +1,79 @@
+"""Mask files: white = leave alone, black = fill, unless said otherwise."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Literal
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from repaint.image.photo import DEFAULT_MAX_PIXELS, MaskImage, luma
+from repaint.image.reading import decode_photo, read_file
+from repaint.image.writing import to_samples, write_file
+
+Hole = Literal["black", "white"]
+
+
+def read_mask(
+    path: str | Path, *, hole: Hole = "black", soft: bool = False, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> MaskImage:
+    """The mask in a file; as `decode_mask`."""
+    return decode_mask(read_file(path), str(path), hole=hole, soft=soft, max_pixels=max_pixels)
+
+
+def decode_mask(
+    data: bytes, name: str, *, hole: Hole = "black", soft: bool = False, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> MaskImage:
+    """The mask in the bytes of a picture file: its brightness, cut at half; alpha is ignored.
+
+    Args:
+        hole: the colour that marks what is to be filled.
+        soft: keep the brightness as weights, 1 = leave alone.
+
+    Raises:
+        ImageError: as `decode_photo`.
+    """
+    light = luma(decode_photo(data, name, max_pixels=max_pixels).rgb).clamp(0, 1)
+    is_kept = (light >= 0.5) if hole == "black" else (light < 0.5)
+    doubts = []
+    if _looks_inverted(is_kept):
+        other = "white" if hole == "black" else "black"
+        doubts.append(
+            f"{name}: the mask looks inverted: more than half of it is hole, and so is its border; "
+            f"set hole: {other} if {other} marks the hole"
+        )
+    if not soft and _looks_soft(light):
+        doubts.append(f"{name}: the mask has grey pixels, which are cut at half; black and white alone would be right")
+    if not soft:
+        return MaskImage(is_kept, tuple(doubts))
+    return MaskImage(light if hole == "black" else 1 - light, tuple(doubts))
+
+
+def encode_mask(keep: Tensor) -> bytes:
+    """An 8-bit grey PNG of (1, H, W) bool or weights: 255 = leave alone."""
+    buffer = io.BytesIO()
+    Image.fromarray(to_samples(keep, bits=8)[..., 0]).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_mask(path: str | Path, keep: Tensor) -> None:
+    """Write `encode_mask(keep)`; the name shows the old file or the new, never a part.
+
+    Raises:
+        ImageError: if the file cannot be written.
+    """
+    write_file(path, encode_mask(keep))
+
+
+def _looks_inverted(is_kept: Tensor) -> bool:
+    hole = ~is_kept[0]
+    border = torch.cat([hole[0], hole[-1], hole[1:-1, 0], hole[1:-1, -1]])
+    return hole.float().mean().item() > 0.5 and border.float().mean().item() >= 0.9
+
+
+def _looks_soft(light: Tensor) -> bool:
+    between = (light > 10 / 255) & (light < 245 / 255)
+    return between.float().mean().item() > 0.001

@@ -1,0 +1,63 @@
+"""The words for a picture in memory, and the names of the files it can live in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+ENDINGS = {
+    ".png": "png",
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".jpe": "jpeg",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".webp": "webp",
+}
+FORMATS = tuple(dict.fromkeys(ENDINGS.values()))  # read and written
+READABLE = (*ENDINGS, ".gif", ".bmp")  # published datasets hold these two; they are read, never written
+
+DEFAULT_MAX_PIXELS = 80_000_000
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What is kept of a file beside its pixels."""
+
+    format: str  # what it was read from: one of FORMATS, "gif" or "bmp"
+    bits: int = 8  # 8 or 16 per channel
+    grey: bool = False  # one channel in the file, apart from alpha: saved as grey again
+    icc: bytes | None = None
+    exif: bytes | None = None  # begins with b"Exif\0\0"; its orientation is 1
+    dpi: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A picture with what is damaged in it.
+
+    Args:
+        rgb: (3, H, W) float32 in [0, 1].
+        keep: (1, H, W) bool, False = damaged; float weights in [0, 1] are a soft mask.
+        alpha: (1, H, W) float32 in [0, 1], not multiplied into `rgb`.
+    """
+
+    rgb: Tensor
+    keep: Tensor | None = None
+    alpha: Tensor | None = None
+    meta: Meta = Meta("png")
+
+
+@dataclass(frozen=True, eq=False)
+class MaskImage:
+    """A mask as read: keep (1, H, W), bool or float32 weights, and one plain line per doubt about it."""
+
+    keep: Tensor
+    warnings: tuple[str, ...] = ()
+
+
+def luma(rgb: Tensor) -> Tensor:
+    """(1, H, W) Rec. 601 luma of (3, H, W); exact to float32 rounding where the three are equal."""
+    red, green, blue = rgb.split(1)
+    return 0.299 * red + 0.587 * green + 0.114 * blue

@@ -1,0 +1,1 @@
+"""Stages: one batch of photos in, better photos out."""

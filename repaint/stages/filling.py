@@ -1,0 +1,230 @@
+"""What the inpaint stage does with tensors; kept apart so that settings and errors need no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..diffusion import Denoiser, Guided, Noise, image_by_image
+from ..errors import ConfigError
+from ..image import Photo, centre_cropped
+from ..masks import feathered, grown
+from ..weights.load import load_classifier, load_prior
+from .inpaint import Device, Inpaint, InpaintStage, Precision, Progress
+from .native import Pass, Walk, fill, plan
+
+WHOLE = 4  # windows: a photo no larger than this is worked on whole
+
+
+def chosen_device(device: Device) -> torch.device:
+    """The device meant; auto = the first of CUDA, Apple's GPU, CPU that is there.
+
+    Raises:
+        ConfigError: if it is not there.
+    """
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return torch.device(next(name for name, there in present.items() if there))
+    if not present[device]:
+        raise ConfigError(f"device: {device} is not available here; use auto or cpu")
+    return torch.device(device)
+
+
+def built(settings: Inpaint, device: Device, precision: Precision, batch_size: int) -> InpaintStage:
+    """The stage of these settings, its weights loaded."""
+    at = chosen_device(device)
+    if at.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False  # float32 means float32: pictures do not depend on the device
+    name, remarks = settings.chosen_prior()
+    architecture = settings.architecture.told() if name == settings.prior else {}
+    loaded = load_prior(
+        name, weights_dir=settings.weights_dir, device=at, precision=precision, architecture=architecture
+    )
+    one_by_one = image_by_image if at.type == "cpu" else lambda network: network
+    prior = dataclasses.replace(loaded.prior, network=one_by_one(loaded.prior.network))
+    sha256, classifier, classes = loaded.sha256, None, loaded.classes
+    if settings.classifier is not None:
+        network, sha = load_classifier(
+            settings.classifier.weights,
+            weights_dir=settings.weights_dir,
+            device=at,
+            architecture=settings.classifier.architecture.told(),
+        )
+        classifier, classes, sha256 = one_by_one(network), network.config.classes, f"{sha256}+{sha}"
+    _check_label(settings, name, classes)
+    repaint = settings.sampler.repaint
+    try:
+        prior = prior.respaced(repaint.states())
+    except ValueError as e:
+        raise ConfigError(f"timestep_respacing: {e}") from None
+    if repaint.t_T > prior.schedule.T:
+        raise ConfigError(
+            f"t_T: found {repaint.t_T}; must be at most the {prior.schedule.T} states of timestep_respacing"
+        )
+
+    def denoiser(labels: Tensor | None) -> Denoiser:
+        told = dataclasses.replace(prior, labels=labels if loaded.classes else None)
+        if classifier is None or labels is None or settings.classifier is None:
+            return told
+        return Guided(told, classifier, labels, settings.classifier.scale)
+
+    filler = Filler(settings, denoiser, loaded.size, classes, at, batch_size)
+    return InpaintStage(filler.run, filler.prepared, sha256, (*remarks, *loaded.remarks), loaded.size)
+
+
+def _check_label(settings: Inpaint, name: str, classes: int) -> None:
+    label = settings.label
+    if classes and label is None:
+        raise ConfigError(
+            f"label: {name} knows {classes} classes and must be told one; say label: 0..{classes - 1} or label: random"
+        )
+    if label is not None and not classes:
+        raise ConfigError(f"label: {name} knows no classes; leave label out")
+    if isinstance(label, int) and not 0 <= label < classes:
+        raise ConfigError(f"label: found {label}; must lie in 0..{classes - 1}")
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A photo on its way: the canvas that is worked on, and where it goes back to.
+
+    Attributes:
+        at: which of the photos.
+        known: (3, h, w) in [-1, 1], the canvas.
+        keep: (1, h, w).
+        top, left: of the canvas in the photo, beyond which it may reach down and right.
+    """
+
+    at: int
+    seed: int
+    known: Tensor
+    keep: Tensor
+    top: int
+    left: int
+    passes: tuple[Pass, ...]
+
+    @property
+    def alike(self) -> tuple[object, ...]:
+        """Jobs of which this is the same can share network calls."""
+        return (self.known.shape, *((p.shape, p.share, p.on_top) for p in self.passes))
+
+
+@dataclass(frozen=True, eq=False)
+class Filler:
+    """Fills the holes of photos by the settings, with the denoiser of given labels."""
+
+    settings: Inpaint
+    denoiser: Callable[[Tensor | None], Denoiser]
+    size: int
+    classes: int
+    device: torch.device
+    batch_size: int
+
+    @property
+    def walk(self) -> Walk:
+        s = self.settings
+        return Walk(s.sampler.repaint.times, s.sampler.repaint.t_T, s.refine, s.thin)
+
+    def prepared(self, photo: Photo) -> Photo:
+        """The photo as it will be filled: cut to size if the settings say so, its holes grown."""
+        if photo.keep is None:
+            raise ValueError("a photo to inpaint must have a mask (keep)")
+        if self.settings.fit == "crop":
+            photo = centre_cropped(photo, self.size)
+            assert photo.keep is not None
+            if not self.settings.soft_masks:
+                photo = dataclasses.replace(photo, keep=photo.keep >= 1)
+        if self.settings.grow_px:
+            assert photo.keep is not None
+            photo = dataclasses.replace(photo, keep=grown(photo.keep >= 1, self.settings.grow_px))
+        return photo
+
+    def run(self, photos: Sequence[Photo], seeds: Sequence[int]) -> Iterator[Progress]:
+        """Fill the holes of `photos`; yields after every step of the sampler, or once if there is nothing to fill."""
+        results = [self.prepared(photo) for photo in photos]
+        jobs = [self._job(i, photo, seed) for i, (photo, seed) in enumerate(zip(results, seeds, strict=True))]
+        groups = self._groups([job for job in jobs if job is not None])
+        total = sum(p.calls(self.size, self.walk) for group in groups for job in group for p in job.passes)
+        calls = [0] * len(photos)
+        progress = Progress(0, total, tuple(calls), partial(list, results))
+        if not groups:
+            yield progress
+        for group in groups:
+            for made, guess in self._filled(group):
+                for job, n in zip(group, made, strict=True):
+                    calls[job.at] = n
+                progress = Progress(
+                    sum(calls), total, tuple(calls), partial(self._put_back, tuple(results), group, guess)
+                )
+                yield progress
+            results = progress.photos
+
+    def _job(self, at: int, photo: Photo, seed: int) -> Job | None:
+        keep = photo.keep
+        if keep is None or bool((keep >= 1).all()):
+            return None
+        top, left, bottom, right = self._box(keep)
+        known, keep = photo.rgb[:, top:bottom, left:right] * 2 - 1, keep[:, top:bottom, left:right]
+        beyond = (0, max(0, self.size - known.shape[2]), 0, max(0, self.size - known.shape[1]))
+        if any(beyond):
+            known = F.pad(known[None], beyond, mode="replicate")[0]
+            keep = F.pad(keep[None].float(), beyond, mode="replicate")[0].to(keep.dtype)
+        return Job(at, seed, known, keep, top, left, plan(keep, self.size, self.walk))
+
+    def _box(self, keep: Tensor) -> tuple[int, int, int, int]:
+        """The part of a photo that is worked on: all of a small one, the holes with as much around them of a large."""
+        H, W = keep.shape[-2:]
+        if max(H, W) <= WHOLE * self.size:
+            return 0, 0, H, W
+        hole = keep[0] < 1
+        rows, columns = hole.any(1).nonzero()[:, 0], hole.any(0).nonzero()[:, 0]
+        top, bottom, left, right = (int(v) for v in (rows[0], rows[-1] + 1, columns[0], columns[-1] + 1))
+        around = max(self.size, bottom - top, right - left) // 2
+        return max(0, top - around), max(0, left - around), min(H, bottom + around), min(W, right + around)
+
+    def _groups(self, jobs: Sequence[Job]) -> list[list[Job]]:
+        """Jobs that can share network calls, together; alone where windows could not tell whose class is whose."""
+        found: dict[object, list[Job]] = {}
+        for job in jobs:
+            alone = self.classes and job.passes[0].shape != (self.size, self.size)
+            found.setdefault(job.at if alone else job.alike, []).append(job)
+        return list(found.values())
+
+    def _filled(self, group: Sequence[Job]) -> Iterator[tuple[Sequence[int], Callable[[], Tensor]]]:
+        noise = Noise([job.seed for job in group])
+        denoiser = self.denoiser(self._labels(noise, len(group)))
+        known = torch.stack([job.known for job in group]).to(self.device)
+        keep = torch.stack([job.keep for job in group]).to(self.device)
+        plans = [tuple(p.to(self.device) for p in job.passes) for job in group]
+        return fill(denoiser, self.size, known, keep, plans, self.walk, noise, batch=self.batch_size)
+
+    def _labels(self, noise: Noise, count: int) -> Tensor | None:
+        label = self.settings.label
+        if label is None:
+            return None
+        chosen = noise.integers(self.classes) if label == "random" else torch.full((count,), label)
+        return chosen.to(self.device)
+
+    def _put_back(self, before: Sequence[Photo], group: Sequence[Job], guess: Callable[[], Tensor]) -> list[Photo]:
+        """The photos with what is filled in their holes, every kept pixel as it was."""
+        photos = list(before)
+        for job, image in zip(group, guess().float().cpu(), strict=True):
+            photo = photos[job.at]
+            assert photo.keep is not None
+            H, W = photo.rgb.shape[-2:]
+            fill = ((image + 1) / 2).clamp(0, 1)[:, : H - job.top, : W - job.left]
+            rows, columns = slice(job.top, job.top + fill.shape[1]), slice(job.left, job.left + fill.shape[2])
+            weight = (photo.keep >= 1).float()
+            if self.settings.feather_px:
+                weight = feathered(photo.keep >= 1, self.settings.feather_px)
+            rgb, weight = photo.rgb.clone(), weight[:, rows, columns]
+            old = rgb[:, rows, columns]
+            rgb[:, rows, columns] = torch.where(weight >= 1, old, weight * old + (1 - weight) * fill)
+            photos[job.at] = dataclasses.replace(photo, rgb=rgb)
+        return photos

@@ -1,0 +1,210 @@
+"""The inpaint stage: a diffusion prior fills the holes of photos, and nothing else in them changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from ..config import Settings
+
+if TYPE_CHECKING:
+    from ..image import Photo
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+class Repaint(Settings):
+    """RePaint (Lugmayr et al. 2022), with the paper's names."""
+
+    t_T: int = Field(250, ge=1, le=1000, description="steps from pure noise to image; respaces the prior's schedule")
+    jump_length: int = Field(10, ge=1, description="how far one jump climbs back up")
+    jump_n_sample: int = Field(10, ge=1, description="how often each anchor is passed; 1 = no resampling")
+    n_sample: int = Field(1, ge=1, description="how often each single state is passed")
+    jump2_length: int = Field(1, ge=1)
+    jump2_n_sample: int = Field(1, ge=1)
+    jump3_length: int = Field(1, ge=1)
+    jump3_n_sample: int = Field(1, ge=1)
+    start_resampling: int = Field(10**8, ge=0, description="no resampling above this step")
+    timestep_respacing: int | str | None = Field(
+        None,
+        description="states of the schedule, if not t_T; a chain of t_T then starts below pure noise (old configs)",
+    )
+
+    @field_validator("jump_length", "jump2_length", "jump3_length")
+    @classmethod
+    def _below_t_T(cls, length: int, info: ValidationInfo) -> int:
+        t_T = info.data.get("t_T")
+        if t_T is not None and length >= t_T > 1:
+            raise ValueError(f"found {length}; must be below t_T, which is {t_T}")
+        return length
+
+    def states(self) -> int | str:
+        """How the prior's schedule is respaced."""
+        return self.t_T if self.timestep_respacing is None else self.timestep_respacing
+
+    def times(self, begin: int) -> list[int]:
+        """The states to visit from state `begin` down to the image."""
+        from ..diffusion import time_travel
+
+        def below(length: int) -> int:
+            return max(1, min(length, begin - 1))
+
+        return time_travel(
+            begin,
+            below(self.jump_length),
+            self.jump_n_sample if begin > 1 else 1,
+            n_sample=self.n_sample,
+            jump2_length=below(self.jump2_length),
+            jump2_n_sample=self.jump2_n_sample if begin > 1 else 1,
+            jump3_length=below(self.jump3_length),
+            jump3_n_sample=self.jump3_n_sample if begin > 1 else 1,
+            start_resampling=self.start_resampling,
+        )
+
+
+class Sampler(Settings):
+    """One of the samplers, by name."""
+
+    repaint: Repaint = Repaint()
+
+
+class Architecture(Settings):
+    """What the shapes of a checkpoint cannot tell, under the published configs' names; only for own checkpoints."""
+
+    image_size: int | None = Field(None, ge=8)
+    num_head_channels: int | None = None
+    num_heads: int | None = None
+    num_heads_upsample: int | None = None
+    use_new_attention_order: bool | None = None
+    noise_schedule: Literal["linear", "cosine"] | None = None
+    diffusion_steps: int | None = Field(None, ge=1)
+    num_res_blocks: int | None = Field(None, ge=1)
+    num_channels: int | None = None
+    use_scale_shift_norm: bool | None = None
+    resblock_updown: bool | None = None
+    learn_sigma: bool | None = None
+    class_cond: bool | None = None
+
+    def told(self) -> dict[str, Any]:
+        return self.model_dump(exclude_none=True)
+
+
+class Classifier(Settings):
+    """Guidance towards a class by a classifier of noisy images (Dhariwal & Nichol 2021)."""
+
+    weights: str
+    scale: float = Field(1.0, gt=0, description="1 is Bayes' rule; more is bolder and less diverse")
+    architecture: Architecture = Architecture()
+
+
+class Inpaint(Settings):
+    """Fill the holes of photos with a diffusion prior."""
+
+    prior: str = Field(
+        "base-64", description="a name of `repaint weights list`, or a path to a checkpoint or diffusers folder"
+    )
+    fallback: str | None = Field(None, description="the prior to use, with a warning, while `prior` is not on disk")
+    weights_dir: str = Field("data/pretrained", description="where fetched weights are")
+    architecture: Architecture = Architecture()
+    sampler: Sampler = Sampler()
+    label: int | Literal["random"] | None = Field(
+        None, description="the class, for priors or classifiers that know classes"
+    )
+    classifier: Classifier | None = None
+    fit: Literal["native", "crop"] = Field(
+        "native",
+        description="native: any size, nothing resized; crop: the paper's protocol, the middle square at the prior's size",
+    )
+    soft_masks: bool = Field(
+        False, description="with fit: crop, keep the grey levels that resizing gives masks, as the published code does"
+    )
+    grow_px: int = Field(0, ge=0, description="enlarge holes by this much before filling")
+    feather_px: int = Field(0, ge=0, description="blend over this much of the ring that grow_px added")
+    refine: float = Field(0.1, gt=0, le=1, description="native: share of t_T from which finer levels continue")
+    thin: float = Field(
+        0.5, gt=0, le=1, description="native: share of t_T from which thin holes are filled; 1 = pure noise"
+    )
+
+    @field_validator("feather_px")
+    @classmethod
+    def _within_grown(cls, feather_px: int, info: ValidationInfo) -> int:
+        if feather_px > info.data.get("grow_px", feather_px):
+            raise ValueError(
+                f"found {feather_px}; must be at most grow_px ({info.data['grow_px']}), so that only known pixels are blended"
+            )
+        return feather_px
+
+    @model_validator(mode="after")
+    def _soft_only_cropped(self) -> Inpaint:
+        if self.soft_masks and self.fit != "crop":
+            raise ValueError("soft_masks: true needs fit: crop")
+        return self
+
+    def chosen_prior(self) -> tuple[str, tuple[str, ...]]:
+        """The prior to use, `fallback` while `prior` is not on disk, and what to tell the user of it."""
+        from ..weights.load import is_present
+
+        if self.fallback is None or is_present(self.prior, self.weights_dir):
+            return self.prior, ()
+        how = f"; for {self.prior}: repaint weights get {self.prior} --dir {self.weights_dir}"
+        return self.fallback, (f"prior {self.prior} is not in {self.weights_dir}: using {self.fallback}{how}",)
+
+    def build(self, device: Device = "auto", precision: Precision = "float32", *, batch_size: int = 8) -> InpaintStage:
+        """The stage, its weights loaded.
+
+        Args:
+            batch_size: images or windows shown to the network at once.
+
+        Raises:
+            WeightsError: if weights are missing, damaged or of another kind.
+            ConfigError: if the settings do not suit the prior.
+        """
+        from .filling import built
+
+        return built(self, device, precision, batch_size)
+
+
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """Where a stage stands.
+
+    Attributes:
+        done: network calls made so far, over all photos.
+        total: network calls in all.
+        calls: network calls made so far for each photo.
+    """
+
+    done: int
+    total: int
+    calls: tuple[int, ...]
+    _photos: Callable[[], list[Photo]]
+
+    @property
+    def photos(self) -> list[Photo]:
+        """The photos as guessed so far; of the last progress, the result. Computed when asked for."""
+        return self._photos()
+
+
+@dataclass(frozen=True, eq=False)
+class InpaintStage:
+    """Photos and their seeds in, better photos out.
+
+    Attributes:
+        prepared: a photo as `run` will see it: cut to size, its holes grown.
+        weights_sha256: what the results depend on besides settings, photos and seeds.
+        remarks: lines worth telling the user.
+        size: px of the prior's window.
+    """
+
+    run: Callable[[Sequence[Photo], Sequence[int]], Iterator[Progress]]
+    prepared: Callable[[Photo], Photo]
+    weights_sha256: str
+    remarks: tuple[str, ...]
+    size: int
+
+    def __call__(self, photos: Sequence[Photo], seeds: Sequence[int]) -> Iterator[Progress]:
+        return self.run(photos, seeds)

@@ -1,0 +1,174 @@
+"""A photo of any size filled by a prior of one size: coarse to fine for large holes, in windows for thin ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..diffusion import Denoiser, Noise, State, Windowed, network_calls, q_sample, repaint
+from ..masks import grown, hole_depth
+from ..tiling import corners, resized
+
+THIN = 1 / 4  # of the prior's window: holes thinner than this are filled at their own scale
+COARSEST_DEPTH = 1 / 32  # of the window: how deep the deepest hole still is at the coarsest level
+OVERLAP = 1 / 4  # of the window
+
+
+@dataclass(frozen=True)
+class Walk:
+    """How the sampler moves.
+
+    Attributes:
+        times: the states to visit when the chain begins at a state.
+        T: where a chain from pure noise begins.
+        refine: share of T at which finer levels take up an enlarged guess.
+        thin: share of T at which thin holes take up a smooth guess; 1 = pure noise.
+    """
+
+    times: Callable[[State], list[State]]
+    T: State
+    refine: float
+    thin: float
+
+    def begin(self, share: float) -> State:
+        return min(self.T, max(1, round(share * self.T)))
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """One walk of the sampler over a canvas.
+
+    Attributes:
+        keep: (1, h, w), what is known on this canvas.
+        share: of T, where the walk begins; 1 = pure noise.
+        on_top: what earlier passes filled is known now.
+    """
+
+    keep: Tensor
+    share: float
+    on_top: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.keep.shape[-2], self.keep.shape[-1]
+
+    def to(self, device: torch.device) -> Pass:
+        return replace(self, keep=self.keep.to(device))
+
+    def windows(self, size: int) -> int:
+        """How often a prior of `size` px is called for each step down."""
+        return len(corners(self.keep < 1, size, overlap_of(size)))
+
+    def calls(self, size: int, walk: Walk) -> int:
+        return self.windows(size) * network_calls(walk.times(walk.begin(self.share)))
+
+
+def plan(keep: Tensor, size: int, walk: Walk) -> tuple[Pass, ...]:
+    """The walks that fill a canvas, for a prior of `size` px.
+
+    A canvas with holes thicker than a quarter of the window is filled at a size where they are small, then enlarged
+    step by step, each step adding the detail of its size; thin holes are filled once, at the end, at full size.
+
+    Args:
+        keep: (1, H, W) bool with a hole, at least `size` px on both sides; float weights only at `size` x `size`.
+    """
+    H, W = keep.shape[-2:]
+    if (size, size) == (H, W):
+        return (Pass(keep, 1.0),)
+    thick, thin = thick_and_thin(keep, size)
+    found: list[Pass] = []
+    if thick.any():
+        depth = hole_depth(keep, limit_px=min(H, W))
+        shrink = max(1.0, min(min(H, W) / size, depth / (COARSEST_DEPTH * size)))
+        for level in range(math.ceil(math.log2(shrink) - 1e-9), -1, -1):
+            scale = max(2.0**-level, 1 / shrink)
+            small = shrunk_mask(keep[None], max(size, round(H * scale)), max(size, round(W * scale)))[0]
+            found.append(Pass(small, walk.refine if found else 1.0))
+    if thin.any():
+        found.append(Pass(~thin, walk.thin, on_top=bool(found)))
+    return tuple(found)
+
+
+def thick_and_thin(keep: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """The holes of `keep` (1, H, W) in two parts, each True where its holes are."""
+    hole = ~keep
+    radius = max(1, round(THIN * size / 2))
+    core = ~grown(keep, -radius)
+    thick = ~grown(~core, radius + 2) & hole if core.any() else torch.zeros_like(hole)
+    return thick, hole & ~thick
+
+
+def fill(
+    denoiser: Denoiser,
+    size: int,
+    known: Tensor,
+    keep: Tensor,
+    plans: Sequence[tuple[Pass, ...]],
+    walk: Walk,
+    noise: Noise,
+    *,
+    batch: int,
+) -> Iterator[tuple[Sequence[int], Callable[[], Tensor]]]:
+    """The network calls made for each image, and the images so far (B, 3, H, W), after every step of the sampler.
+
+    Args:
+        known: (B, 3, H, W) in [-1, 1].
+        keep: (B, 1, H, W), what is known at full size.
+        plans: one an image, from `plan`; all with canvases of the same sizes.
+        batch: windows shown to the prior at once.
+    """
+    H, W = known.shape[-2:]
+    guess = smoothly_filled(known, keep) if plans[0][0].share < 1 else known
+    calls = [0] * len(known)
+    for passes in zip(*plans, strict=True):
+        (h, w), share = passes[0].shape, passes[0].share
+        here_keep = torch.stack([p.keep for p in passes])
+        here = guess if passes[0].on_top else shrunk(known, keep, h, w)
+        begin, start = walk.begin(share), None
+        if share < 1:
+            now = torch.where(here_keep >= 1, here, resized(guess, h, w).clamp(-1, 1))
+            start = q_sample(denoiser.schedule, now, begin, noise.like(now))
+        at = denoiser if (h, w) == (size, size) else Windowed(denoiser, size, here_keep < 1, overlap_of(size), batch)
+        per_call = [p.windows(size) for p in passes]
+        for sample in repaint(at, here, here_keep, walk.times(begin), noise, start=start):
+            calls = [c + n for c, n in zip(calls, per_call, strict=True)]
+            guess = torch.where(here_keep >= 1, here, sample.x_t if sample.t == 0 else sample.x_0)
+            yield calls, lambda guess=guess: resized(guess, H, W)
+
+
+def overlap_of(size: int) -> int:
+    return round(OVERLAP * size)
+
+
+def shrunk(known: Tensor, keep: Tensor, height: int, width: int) -> Tensor:
+    """The images (B, C, H, W) at a smaller size: each pixel the mean of what is known of it."""
+    if known.shape[-2:] == (height, width):
+        return known
+    weight = keep.to(known)
+    share = F.interpolate(weight, (height, width), mode="area")
+    return F.interpolate(known * weight, (height, width), mode="area") / share.clamp(min=1e-6)
+
+
+def shrunk_mask(keep: Tensor, height: int, width: int) -> Tensor:
+    """The masks (B, 1, H, W) at a smaller size: a pixel is known if half of it is."""
+    if keep.shape[-2:] == (height, width):
+        return keep
+    return F.interpolate(keep.float(), (height, width), mode="area") >= 0.5
+
+
+def smoothly_filled(known: Tensor, keep: Tensor) -> Tensor:
+    """The images with their holes filled from the means of ever larger surroundings (push-pull)."""
+    weight = keep.to(known)
+    H, W = known.shape[-2:]
+    if weight.min() > 0 or (H, W) == (1, 1):
+        return known
+    half = (math.ceil(H / 2), math.ceil(W / 2))
+    share = F.interpolate(weight, half, mode="area")
+    mean = F.interpolate(known * weight, half, mode="area") / share.clamp(min=1e-6)
+    coarse = smoothly_filled(mean, share > 0)
+    return torch.where(keep > 0, known, F.interpolate(coarse, (H, W), mode="bilinear", align_corners=False))
