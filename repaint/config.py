@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,10 +80,9 @@ class Document:
         Raises:
             ConfigError: one line for each thing that is wrong.
         """
-        try:
-            return model.model_validate(self.data)
-        except ValidationError as e:
-            raise ConfigError("\n".join(self._explained(model, e.errors()))) from None
+        if wrong := [f"{self.where(loc)}: {_key_and(loc)}{words}" for loc, words in explained(model, self.data)]:
+            raise ConfigError("\n".join(wrong))
+        return model.model_validate(self.data)
 
     def where(self, loc: Sequence[str | int]) -> str:
         """'file:line' of a key, or of the nearest thing around it; '--set key' if an override put it there."""
@@ -129,8 +128,8 @@ class Document:
                 line = key.start_mark.line + 1
                 if key.value in seen:
                     raise ConfigError(
-                        f"{self.name}:{line}: {dotted_key((*loc, key.value))}: found twice, first in line {seen[key.value]}; "
-                        "keep one"
+                        f"{self.name}:{line}: {dotted_key((*loc, key.value))}: found twice, "
+                        f"first in line {seen[key.value]}; keep one"
                     )
                 seen[key.value] = line
                 self._refuse_duplicates(value, (*loc, key.value))
@@ -138,11 +137,18 @@ class Document:
             for i, value in enumerate(node.value):
                 self._refuse_duplicates(value, (*loc, i))
 
-    def _explained(self, model: type[Settings], errors: Sequence[ErrorDetails]) -> Iterator[str]:
-        for error in errors:
-            loc = error["loc"]
-            key = dotted_key(loc)
-            yield f"{self.where(loc)}: {key + ': ' if key else ''}{_words(model, error)}"
+
+def explained(model: type[Settings], data: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
+    """What is wrong with `data` as settings of `model`: where it is, and what was found and would be right."""
+    try:
+        model.model_validate(data)
+    except ValidationError as e:
+        return [(error["loc"], _words(model, error)) for error in e.errors()]
+    return []
+
+
+def _key_and(loc: Sequence[str | int]) -> str:
+    return f"{dotted_key(loc)}: " if loc else ""
 
 
 def dotted_key(loc: Sequence[str | int]) -> str:

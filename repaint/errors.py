@@ -24,3 +24,7 @@ class WeightsError(RepaintError):
 
 class RunError(RepaintError):
     """A run cannot start or cannot go on: folders, pairing, disk, another run in the same place."""
+
+
+class RunStopped(RunError):
+    """A run had to stop in the middle; what is done is kept, and the same command goes on."""

@@ -78,8 +78,20 @@ def join(folder: str | Path, *parts: str) -> str:
     return str(Path(folder, *parts))
 
 
+def relative(path: str, folder: str) -> str:
+    """`path` as seen from `folder`, '/' between parts; remote paths as they are."""
+    return path if is_remote(path) else Path(os.path.relpath(path, folder)).as_posix()
+
+
+def remove_parts(folder: str | Path) -> None:
+    """Remove the temporary files that killed writers left below a local folder."""
+    if not is_remote(folder):
+        for part in Path(folder).rglob(".*.part"):
+            part.unlink(missing_ok=True)
+
+
 def list_files(folder: str | Path, endings: tuple[str, ...]) -> list[str]:
-    """Paths relative to `folder` ('/' between parts) of the files below it, sorted; hidden ones left out.
+    """Paths relative to `folder` ('/' between parts) of the files below it, folder by folder; hidden ones left out.
 
     Args:
         endings: lower-case endings with their dot, '.png'; compared without regard to case.
@@ -92,7 +104,8 @@ def list_files(folder: str | Path, endings: tuple[str, ...]) -> list[str]:
     else:
         found = [Path(at, name).relative_to(folder).as_posix() for at, _, names in os.walk(folder) for name in names]
     wanted = [f for f in found if f.lower().endswith(endings)]
-    return sorted(f for f in wanted if not any(part.startswith(".") for part in PurePosixPath(f).parts))
+    shown = (f for f in wanted if not any(part.startswith(".") for part in PurePosixPath(f).parts))
+    return sorted(shown, key=lambda f: PurePosixPath(f).parts)
 
 
 def _umask() -> int:

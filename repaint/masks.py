@@ -26,9 +26,9 @@ CHUNK = 1 << 17  # elements of a distance field or of a drawing worked on at onc
 def make_mask(kind: str, height: int, width: int, generator: Generator) -> Tensor:
     """A mask of the given kind: keep (1, H, W) bool.
 
-    The px numbers of the paper, for 256 x 256, are scaled by sqrt(height * width) / 256, so that the same share of the
-    image is lost whatever its size and shape; one seed draws the same picture at every size. The hole is never empty,
-    and at most half of the image for wide, narrow, strokes and scratches.
+    The px numbers of the paper, for 256 x 256, are scaled by sqrt(height * width) / 256, so that about the same
+    share of the image is lost whatever its size and shape; at every size of one shape a seed draws the same picture.
+    The hole is never empty, and at most half of the image for wide, narrow, strokes and scratches.
 
     Args:
         kind: a key of `KINDS`.

@@ -52,7 +52,8 @@ class ResBlock(nn.Module):
         self, c_in: int, c_emb: int, c_out: int, *, dropout: float, scale_shift: bool, resample: Resample = ""
     ) -> None:
         super().__init__()
-        self.scale_shift, self.resample = scale_shift, resample
+        self.scale_shift = scale_shift
+        self.resample: Resample = resample
         self.in_layers = nn.Sequential(GroupNorm(c_in), nn.SiLU(), nn.Conv2d(c_in, c_out, 3, padding=1))
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(c_emb, 2 * c_out if scale_shift else c_out))
         self.out_layers = nn.Sequential(
@@ -61,8 +62,7 @@ class ResBlock(nn.Module):
         self.skip_connection = nn.Identity() if c_in == c_out else nn.Conv2d(c_in, c_out, 1)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        norm, act, conv = self.in_layers
-        h = conv(resampled(act(norm(x)), self.resample))
+        h = self.in_layers[2](resampled(self.in_layers[:2](x), self.resample))
         x = self.skip_connection(resampled(x, self.resample))
         told = self.emb_layers(emb).to(h.dtype)[..., None, None]
         if not self.scale_shift:
@@ -93,9 +93,9 @@ class Attention(nn.Module):
         return x + per_pixel(self.proj_out, mixed).reshape(B, H, W, C).permute(0, 3, 1, 2)
 
 
-def per_pixel(conv: nn.Conv1d, tokens: Tensor) -> Tensor:
+def per_pixel(conv: nn.Module, tokens: Tensor) -> Tensor:
     """A 1-d convolution of width 1, applied to `tokens` (B, N, C)."""
-    return F.linear(tokens, conv.weight[:, :, 0], conv.bias)
+    return F.linear(tokens, conv.weight[:, :, 0], conv.bias)  # pyright: ignore[reportArgumentType, reportIndexIssue]
 
 
 def attend(qkv: Tensor, heads: int, *, new_order: bool) -> Tensor:
@@ -128,14 +128,14 @@ class Upsample(nn.Module):
 class Conv(nn.Conv2d):
     """A convolution that may stand where layers are told the time."""
 
-    def forward(self, input: Tensor, emb: Tensor) -> Tensor:
+    def forward(self, input: Tensor, emb: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         return super().forward(input)
 
 
 class Block(nn.Sequential):
     """Layers one after the other, each told the time."""
 
-    def forward(self, input: Tensor, emb: Tensor) -> Tensor:
+    def forward(self, input: Tensor, emb: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         for layer in self:
             input = layer(input, emb)
         return input

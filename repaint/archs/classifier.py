@@ -10,7 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .blocks import Attention, Block, Conv, Downsample, GroupNorm, ResBlock, attend, per_pixel, timestep_embedding
+from .blocks import (
+    Attention,
+    Block,
+    Conv,
+    Downsample,
+    GroupNorm,
+    Resample,
+    ResBlock,
+    attend,
+    per_pixel,
+    timestep_embedding,
+)
 from .shapes import State, encoder_layout, is_guided_diffusion
 
 
@@ -61,7 +72,7 @@ class Classifier(nn.Module):
         c_emb, width, factor = 4 * c.channels, c.level_channels[0], 1
         self.time_embed = nn.Sequential(nn.Linear(c.channels, c_emb), nn.SiLU(), nn.Linear(c_emb, c_emb))
 
-        def res(c_in: int, c_out: int, resample="") -> ResBlock:
+        def res(c_in: int, c_out: int, resample: Resample = "") -> ResBlock:
             return ResBlock(c_in, c_emb, c_out, dropout=0.0, scale_shift=c.scale_shift, resample=resample)
 
         def attention() -> Attention:
@@ -84,7 +95,7 @@ class Classifier(nn.Module):
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Args: t: (B,) or (1,) original timesteps."""
         emb = self.time_embed(timestep_embedding(t, self.config.channels))
-        h = x.to(self.out[2].c_proj.weight.dtype, memory_format=torch.channels_last)
+        h = x.to(next(self.input_blocks.parameters()).dtype, memory_format=torch.channels_last)
         for block in self.input_blocks:
             h = block(h, emb)
         return self.out(self.middle_block(h, emb))

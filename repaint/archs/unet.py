@@ -9,7 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .blocks import Attention, Block, Conv, Downsample, GroupNorm, ResBlock, Upsample, timestep_embedding, zeroed
+from .blocks import (
+    Attention,
+    Block,
+    Conv,
+    Downsample,
+    GroupNorm,
+    Resample,
+    ResBlock,
+    Upsample,
+    timestep_embedding,
+    zeroed,
+)
 from .shapes import State, encoder_layout, is_guided_diffusion
 
 
@@ -55,7 +66,7 @@ class UNet(nn.Module):
         if c.classes:
             self.label_emb = nn.Embedding(c.classes, c_emb)
 
-        def res(c_in: int, c_out: int, resample="") -> ResBlock:
+        def res(c_in: int, c_out: int, resample: Resample = "") -> ResBlock:
             return ResBlock(c_in, c_emb, c_out, dropout=c.dropout, scale_shift=c.scale_shift, resample=resample)
 
         def attention(heads: int) -> list[Attention]:
@@ -92,13 +103,13 @@ class UNet(nn.Module):
         self.out = nn.Sequential(GroupNorm(width), nn.SiLU(), zeroed(nn.Conv2d(width, c.out_channels, 3, padding=1)))
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """Args: t: (B,) or (1,) original timesteps. y: (B,) classes, for networks that know them. Answers in float32."""
+        """Args: t: (B,) or (1,) original timesteps. y: (B,) classes, for networks that know them."""
         if (y is None) != (self.config.classes == 0):
             raise ValueError("this network must be told classes" if y is None else "this network knows no classes")
         emb = self.time_embed(timestep_embedding(t, self.config.channels))
         if y is not None:
             emb = emb + self.label_emb(y)
-        h = x.to(self.out[2].weight.dtype, memory_format=torch.channels_last)
+        h = x.to(next(self.input_blocks.parameters()).dtype, memory_format=torch.channels_last)
         skips = []
         for block in self.input_blocks:
             h = block(h, emb)

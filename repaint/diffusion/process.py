@@ -15,7 +15,8 @@ class Denoised(NamedTuple):
 
     Attributes:
         x_0: (B, C, H, W) in [-1, 1], the mean of the clean images that could lie behind x_t.
-        var_mix: (B, C, H, W), 0 = the posterior variance ... 1 = beta; None is 0 (learned variance, Nichol & Dhariwal 2021).
+        var_mix: (B, C, H, W), 0 = the posterior variance ... 1 = beta (learned variance, Nichol & Dhariwal 2021);
+            None is 0.
         score: (B, C, H, W), grad log p(label | x_t), times its scale, when a classifier guides.
     """
 
@@ -48,7 +49,7 @@ def q_step(schedule: Schedule, x_t: Tensor, t: State, noise: Tensor) -> Tensor:
 def p_step(schedule: Schedule, x_t: Tensor, t: State, denoised: Denoised, noise: Tensor) -> Tensor:
     """x_{t-1}, given x_t and what the prior says of it; the last step, to the clean image, adds no noise.
 
-    Mean: Ho et al. 2020, eq. 7. Variance: Nichol & Dhariwal 2021, eq. 15. Guidance: Dhariwal & Nichol 2021, Algorithm 1.
+    Mean: Ho et al. 2020, eq. 7. Variance: Nichol & Dhariwal 2021, eq. 15. Guidance: Dhariwal & Nichol 2021, Alg. 1.
     """
     bar, bar_before, beta = schedule.bar(t), schedule.bar(t - 1), schedule.beta(t)
     on_x_0 = math.sqrt(bar_before) * beta / (1 - bar)

@@ -19,7 +19,7 @@ class Schedule:
     """The forward process q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, 1 - alpha_bar_t).
 
     Attributes:
-        alpha_bar: (T + 1,) float64, falling from `alpha_bar[0] == 1`.
+        alpha_bar: (T + 1,) float64, falling from `alpha_bar[0] == 1`, above 0.
         network_t: (T + 1,) what the network is told at each state; entry 0 is never used.
     """
 
@@ -28,8 +28,11 @@ class Schedule:
 
     def __post_init__(self) -> None:
         bar = self.alpha_bar
-        if bar.ndim != 1 or len(bar) < 2 or bar.dtype != torch.float64 or bar[0] != 1 or not (bar.diff() < 0).all():
-            raise ValueError("alpha_bar must be (T + 1,) float64 and fall strictly from alpha_bar[0] == 1")
+        shaped = bar.ndim == 1 and len(bar) > 1 and bar.dtype == torch.float64
+        if not shaped or bar[0] != 1 or not (bar.diff() < 0).all() or bar[-1] <= 0:
+            raise ValueError(
+                "alpha_bar must be (T + 1,) float64, fall strictly from alpha_bar[0] == 1 and stay above 0"
+            )
         if len(self.network_t) != len(bar):
             raise ValueError(f"network_t must have {len(bar)} entries, one a state, got {len(self.network_t)}")
 

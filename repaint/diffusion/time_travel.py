@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from .schedule import State
 
@@ -86,4 +87,4 @@ def time_travel(
 
 def network_calls(times: list[State]) -> int:
     """How many moves of `times` go down, each a network call."""
-    return sum(s < t for t, s in zip(times, times[1:], strict=False))
+    return sum(s < t for t, s in pairwise(times))

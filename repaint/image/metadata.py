@@ -106,6 +106,8 @@ def upright_exif(raw: bytes) -> tuple[int, bytes | None]:
     try:
         exif = parse_exif(raw)
         orientation = _orientation(exif)
+        if not len(exif):
+            return 1, None
         if exif.get(Base.Orientation, 1) == 1:
             return 1, raw
     except Exception:  # Pillow raises whatever the damage makes it raise

@@ -58,6 +58,6 @@ class MaskImage:
 
 
 def luma(rgb: Tensor) -> Tensor:
-    """(1, H, W) Rec. 601 luma of (3, H, W); exact to float32 rounding where the three are equal."""
+    """(1, H, W) Rec. 601 luma of (3, H, W), exact where the three are equal."""
     red, green, blue = rgb.split(1)
-    return 0.299 * red + 0.587 * green + 0.114 * blue
+    return green + 0.299 * (red - green) + 0.114 * (blue - green)

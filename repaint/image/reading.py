@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,8 +60,7 @@ def decode_photo(data: bytes, name: str, *, max_pixels: int = DEFAULT_MAX_PIXELS
     """The photo in the bytes of a PNG, JPEG, TIFF, WebP, GIF or BMP file, upright.
 
     The format is told by content, never by name. Of several pages or frames the first is read. CMYK becomes sRGB
-    through its profile; where it has none, by Pillow's rule (JPEG) or a common press profile (TIFF).
-    TIFF and 16-bit PNG files need pyvips.
+    through its profile; where it has none, as (1 - ink) (1 - black). TIFF and 16-bit PNG files need pyvips.
 
     Args:
         name: what messages call the file.
@@ -72,17 +72,14 @@ def decode_photo(data: bytes, name: str, *, max_pixels: int = DEFAULT_MAX_PIXELS
     """
     try:
         kind = _kind(data)
-        try:
-            samples, notes = _decode(data, kind, max_pixels)
-        except ImageError:
-            raise
-        except Image.DecompressionBombError:  # WebP alone, before its size can be asked for
-            limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
-            raise ImageError(f"has more megapixels than the limit of {limit / 1e6} (max_megapixels)") from None
-        except Exception as error:  # decoders raise whatever the damage makes them raise
-            raise ImageError(_damage(data, kind, error)) from error
+        samples, notes = _decode(data, kind, max_pixels)
     except ImageError as error:
-        raise ImageError(f"{name}: {error}") from error
+        raise ImageError(f"{name}: {error}") from None
+    except Image.DecompressionBombError:  # WebP alone, before its size can be asked for
+        limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
+        raise ImageError(f"{name}: has more megapixels than the limit of {limit / 1e6} (max_megapixels)") from None
+    except Exception as error:  # decoders raise whatever the damage makes them raise
+        raise ImageError(f"{name}: {_damage(data, _kind(data), error)}") from error
     return _photo(upright(samples, notes.orientation), notes, kind)
 
 
@@ -226,22 +223,32 @@ def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def _plain_cmyk_to_rgb(samples: np.ndarray) -> np.ndarray:
+    full = np.iinfo(samples.dtype).max
+    light = full - samples[..., :4].astype(np.float32)
+    return (light[..., :3] * light[..., 3:] / full).round().astype(samples.dtype)
+
+
 def _vips_samples(data: bytes) -> tuple[np.ndarray, bytes | None]:
     """(H, W, C) samples by libvips, not turned, and the EXIF block met on the way.
 
     Pillow would cut 16-bit colour to 8 bits, and lets libtiff print to stderr.
     """
+    # Sequential loads are not cached; the cache would know a buffer by its address, which the next file may share.
     image = _pyvips().Image.new_from_buffer(data, "", access="sequential", fail_on="error")
     exif = image.get("exif-data") if "exif-data" in image.get_fields() else None
     if image.interpretation == "cmyk":
+        if "icc-profile-data" not in image.get_fields():
+            return _plain_cmyk_to_rgb(_vips_array(image)), exif
         depth = 16 if image.format == "ushort" else 8
-        image = image.icc_transform("srgb", embedded=True, input_profile="cmyk", intent="perceptual", depth=depth)
+        image = image.icc_transform("srgb", embedded=True, intent="perceptual", depth=depth)
     if image.interpretation not in ("b-w", "grey16", "srgb", "rgb", "rgb16"):
         raise ImageError(f"holds pixels of libvips kind {image.interpretation}; grey, RGB or CMYK would be right")
-    samples = image.numpy()
-    if samples.ndim == 2:
-        samples = samples[..., None]
-    return samples[..., :4], exif
+    return _vips_array(image)[..., :4], exif
+
+
+def _vips_array(image: Any) -> np.ndarray:
+    return image.numpy().reshape(image.height, image.width, image.bands)
 
 
 def _pyvips() -> ModuleType:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from repaint.errors import ImageError
 from repaint.files import write_bytes
-from repaint.image.lossless import png16, tiff
+from repaint.image.lossless import DEFLATE_LEVEL, png16, tiff
 from repaint.image.metadata import exif_with_dpi, fitting_icc
 from repaint.image.photo import ENDINGS, FORMATS, Meta, Photo, luma
 
@@ -107,6 +107,8 @@ def _planes(photo: Photo, format: str) -> Tensor:
 def _pillow_bytes(samples: np.ndarray, format: str, meta: Meta, quality: int) -> bytes:
     exif = meta.exif
     settings = {}
+    if format == "png":
+        settings = {"compress_level": DEFLATE_LEVEL}
     if format == "jpeg":
         settings = {"quality": quality, "subsampling": 0}
         if exif and len(exif) > LARGEST_JPEG_EXIF_BYTES:

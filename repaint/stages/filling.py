@@ -36,6 +36,12 @@ def chosen_device(device: Device) -> torch.device:
     return torch.device(device)
 
 
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type
+
+
 def built(settings: Inpaint, device: Device, precision: Precision, batch_size: int) -> InpaintStage:
     """The stage of these settings, its weights loaded."""
     at = chosen_device(device)
@@ -47,7 +53,7 @@ def built(settings: Inpaint, device: Device, precision: Precision, batch_size: i
         name, weights_dir=settings.weights_dir, device=at, precision=precision, architecture=architecture
     )
     one_by_one = image_by_image if at.type == "cpu" else lambda network: network
-    prior = dataclasses.replace(loaded.prior, network=one_by_one(loaded.prior.network))
+    prior = dataclasses.replace(loaded.prior, network=one_by_one(loaded.prior.network), clip=settings.clip)
     sha256, classifier, classes = loaded.sha256, None, loaded.classes
     if settings.classifier is not None:
         network, sha = load_classifier(
@@ -75,7 +81,16 @@ def built(settings: Inpaint, device: Device, precision: Precision, batch_size: i
         return Guided(told, classifier, labels, settings.classifier.scale)
 
     filler = Filler(settings, denoiser, loaded.size, classes, at, batch_size)
-    return InpaintStage(filler.run, filler.prepared, sha256, (*remarks, *loaded.remarks), loaded.size)
+    return InpaintStage(
+        filler.run,
+        filler.prepared,
+        weights_sha256=sha256,
+        remarks=(*remarks, *loaded.remarks),
+        prior=name,
+        size=loaded.size,
+        device=device_name(at),
+        batch_size=1 if at.type == "cpu" else batch_size,
+    )
 
 
 def _check_label(settings: Inpaint, name: str, classes: int) -> None:

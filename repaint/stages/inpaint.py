@@ -20,17 +20,19 @@ Precision = Literal["float32", "bfloat16", "float16"]
 class Repaint(Settings):
     """RePaint (Lugmayr et al. 2022), with the paper's names."""
 
-    t_T: int = Field(250, ge=1, le=1000, description="steps from pure noise to image; respaces the prior's schedule")
-    jump_length: int = Field(10, ge=1, description="how far one jump climbs back up")
-    jump_n_sample: int = Field(10, ge=1, description="how often each anchor is passed; 1 = no resampling")
-    n_sample: int = Field(1, ge=1, description="how often each single state is passed")
-    jump2_length: int = Field(1, ge=1)
-    jump2_n_sample: int = Field(1, ge=1)
-    jump3_length: int = Field(1, ge=1)
-    jump3_n_sample: int = Field(1, ge=1)
-    start_resampling: int = Field(10**8, ge=0, description="no resampling above this step")
+    t_T: int = Field(
+        default=250, ge=1, le=1000, description="steps from pure noise to image; respaces the prior's schedule"
+    )
+    jump_length: int = Field(default=10, ge=1, description="how far one jump climbs back up")
+    jump_n_sample: int = Field(default=10, ge=1, description="how often each anchor is passed; 1 = no resampling")
+    n_sample: int = Field(default=1, ge=1, description="how often each single state is passed")
+    jump2_length: int = Field(default=1, ge=1)
+    jump2_n_sample: int = Field(default=1, ge=1)
+    jump3_length: int = Field(default=1, ge=1)
+    jump3_n_sample: int = Field(default=1, ge=1)
+    start_resampling: int = Field(default=10**8, ge=0, description="no resampling above this step")
     timestep_respacing: int | str | None = Field(
-        None,
+        default=None,
         description="states of the schedule, if not t_T; a chain of t_T then starts below pure noise (old configs)",
     )
 
@@ -75,14 +77,14 @@ class Sampler(Settings):
 class Architecture(Settings):
     """What the shapes of a checkpoint cannot tell, under the published configs' names; only for own checkpoints."""
 
-    image_size: int | None = Field(None, ge=8)
+    image_size: int | None = Field(default=None, ge=8)
     num_head_channels: int | None = None
     num_heads: int | None = None
     num_heads_upsample: int | None = None
     use_new_attention_order: bool | None = None
     noise_schedule: Literal["linear", "cosine"] | None = None
-    diffusion_steps: int | None = Field(None, ge=1)
-    num_res_blocks: int | None = Field(None, ge=1)
+    diffusion_steps: int | None = Field(default=None, ge=1)
+    num_res_blocks: int | None = Field(default=None, ge=1)
     num_channels: int | None = None
     use_scale_shift_norm: bool | None = None
     resblock_updown: bool | None = None
@@ -97,7 +99,7 @@ class Classifier(Settings):
     """Guidance towards a class by a classifier of noisy images (Dhariwal & Nichol 2021)."""
 
     weights: str
-    scale: float = Field(1.0, gt=0, description="1 is Bayes' rule; more is bolder and less diverse")
+    scale: float = Field(default=1.0, gt=0, description="1 is Bayes' rule; more is bolder and less diverse")
     architecture: Architecture = Architecture()
 
 
@@ -107,24 +109,27 @@ class Inpaint(Settings):
     prior: str = Field(
         "base-64", description="a name of `repaint weights list`, or a path to a checkpoint or diffusers folder"
     )
-    fallback: str | None = Field(None, description="the prior to use, with a warning, while `prior` is not on disk")
-    weights_dir: str = Field("data/pretrained", description="where fetched weights are")
+    fallback: str | None = Field(
+        default=None, description="the prior to use, with a warning, while `prior` is not on disk"
+    )
+    weights_dir: str = Field(default="data/pretrained", description="where fetched weights are")
     architecture: Architecture = Architecture()
     sampler: Sampler = Sampler()
     label: int | Literal["random"] | None = Field(
-        None, description="the class, for priors or classifiers that know classes"
+        default=None, description="the class, for priors or classifiers that know classes"
     )
     classifier: Classifier | None = None
     fit: Literal["native", "crop"] = Field(
-        "native",
-        description="native: any size, nothing resized; crop: the paper's protocol, the middle square at the prior's size",
+        default="native",
+        description="native: any size, nothing resized; crop: the paper's way, the middle square at the prior's size",
     )
     soft_masks: bool = Field(
         False, description="with fit: crop, keep the grey levels that resizing gives masks, as the published code does"
     )
-    grow_px: int = Field(0, ge=0, description="enlarge holes by this much before filling")
-    feather_px: int = Field(0, ge=0, description="blend over this much of the ring that grow_px added")
-    refine: float = Field(0.1, gt=0, le=1, description="native: share of t_T from which finer levels continue")
+    clip: bool = Field(default=True, description="keep each guess of the clean image within the range of images")
+    grow_px: int = Field(default=0, ge=0, description="enlarge holes by this much before filling")
+    feather_px: int = Field(default=0, ge=0, description="blend over this much of the ring that grow_px added")
+    refine: float = Field(default=0.1, gt=0, le=1, description="native: share of t_T from which finer levels continue")
     thin: float = Field(
         0.5, gt=0, le=1, description="native: share of t_T from which thin holes are filled; 1 = pure noise"
     )
@@ -134,7 +139,7 @@ class Inpaint(Settings):
     def _within_grown(cls, feather_px: int, info: ValidationInfo) -> int:
         if feather_px > info.data.get("grow_px", feather_px):
             raise ValueError(
-                f"found {feather_px}; must be at most grow_px ({info.data['grow_px']}), so that only known pixels are blended"
+                f"found {feather_px}; must be at most grow_px ({info.data['grow_px']}): only known pixels are blended"
             )
         return feather_px
 
@@ -197,14 +202,19 @@ class InpaintStage:
         prepared: a photo as `run` will see it: cut to size, its holes grown.
         weights_sha256: what the results depend on besides settings, photos and seeds.
         remarks: lines worth telling the user.
+        prior: its name, or the path of its weights.
         size: px of the prior's window.
+        batch_size: photos that are best given at once.
     """
 
     run: Callable[[Sequence[Photo], Sequence[int]], Iterator[Progress]]
     prepared: Callable[[Photo], Photo]
     weights_sha256: str
     remarks: tuple[str, ...]
+    prior: str
     size: int
+    device: str
+    batch_size: int
 
     def __call__(self, photos: Sequence[Photo], seeds: Sequence[int]) -> Iterator[Progress]:
         return self.run(photos, seeds)

@@ -168,7 +168,10 @@ def _schedule(told: Mapping[str, Any], path: Path) -> Schedule:
     name = told.get("noise_schedule", "linear")
     if name not in SCHEDULES:
         raise WeightsError(f"{path}: noise_schedule {name!r} is unknown; known are {', '.join(SCHEDULES)}")
-    return SCHEDULES[name](told.get("diffusion_steps", 1000))
+    try:
+        return SCHEDULES[name](told.get("diffusion_steps", 1000))
+    except ValueError as e:
+        raise WeightsError(f"{path}: {name} schedule of {told['diffusion_steps']} diffusion_steps: {e}") from None
 
 
 def _filled(build: Any, config: Any, state: dict[str, Tensor], path: Path) -> Any:

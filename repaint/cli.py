@@ -1,0 +1,279 @@
+"""The command line: `repaint run`, `inpaint`, `masks`, `weights`, `schema`.
+
+Nothing heavy is imported before it is needed: help and config errors answer at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import typer
+
+from .errors import ConfigError, RepaintError, RunStopped
+
+SOME_FAILED, NOTHING_STARTED, INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    help="Restore photos: a diffusion prior fills what is damaged, and nothing else changes.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+weights_app = typer.Typer(help="Weights: what there is, what is on disk, fetching it.", no_args_is_help=True)
+app.add_typer(weights_app, name="weights")
+
+
+class Hole(StrEnum):
+    black = "black"
+    white = "white"
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def answers(command: Callable[P, R]) -> Callable[P, R]:
+    """The command, with errors said in one line each and turned into exit codes."""
+
+    @functools.wraps(command)
+    def answering(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except RepaintError as e:
+            for line in str(e).splitlines():
+                say(line)
+            raise typer.Exit(SOME_FAILED if isinstance(e, RunStopped) else NOTHING_STARTED) from None
+        except KeyboardInterrupt:
+            say("stopped; what is done is kept, the same command goes on from there")
+            raise typer.Exit(INTERRUPTED) from None
+
+    return answering
+
+
+def say(line: str) -> None:
+    print(f"repaint: {line}", file=sys.stderr, flush=True)
+
+
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. stages.0.inpaint.sampler.repaint.t_T=100."),
+]
+
+
+@app.command("run")
+@answers
+def run_command(
+    file: Annotated[Path, typer.Argument(help="A config: ours, or of the published RePaint code.")],
+    set_: SetOption = None,
+) -> None:
+    """Restore every photo a config names; started again, it goes on where it stopped."""
+    run_config(file, set_ or [])
+
+
+def run_config(file: Path, overrides: list[str]) -> None:
+    """Run a config file and show how it goes.
+
+    Raises:
+        RepaintError: if nothing can start, or it has to stop.
+        typer.Exit: 1 if some photos failed.
+    """
+    from .config import Document
+    from .jobs import RunConfig
+    from .upstream import imported, is_published
+
+    document = Document.read(file).override(overrides)
+    if is_published(document.data):
+        found = imported(document)
+        config = found.config
+        if found.ignored:
+            say(f"{file}: a config of the published RePaint code; ignored: {', '.join(found.ignored)}")
+    else:
+        config = document.check(RunConfig)
+
+    from .jobs import run
+    from .terminal import watching
+
+    with watching() as watch:
+        report = run(config, watch)
+    summary = f"{report.done} done"
+    summary += f", {report.skipped} done before" if report.skipped else ""
+    summary += f", {report.failed} failed" if report.failed else ""
+    say(f"{summary} in {report.seconds:.1f} s; see {report.output}/report.html")
+    if report.failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command("inpaint")
+@answers
+def inpaint_command(
+    photo: Annotated[Path, typer.Argument(help="PNG, JPEG, TIFF or WebP.")],
+    mask: Annotated[Path, typer.Option(help="Of the same size; black marks what to fill.")],
+    out: Annotated[Path, typer.Option(help="Where to write the result; the ending says the format.")],
+    prior: Annotated[str, typer.Option(help="A name of `repaint weights list`, or a path.")] = "base-64",
+    t_T: Annotated[int, typer.Option("--t-T", help="Steps from pure noise to image.")] = 100,
+    jump_length: Annotated[int, typer.Option(help="How far one jump climbs back up.")] = 10,
+    jump_n_sample: Annotated[int, typer.Option(help="How often each anchor is passed; 1 = no resampling.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another fill.")] = 0,
+    hole: Annotated[Hole, typer.Option(help="What marks the hole in the mask.")] = Hole.black,
+    grow_px: Annotated[int, typer.Option(help="Enlarge the hole by this much.")] = 0,
+    feather_px: Annotated[int, typer.Option(help="Blend over this much of what --grow-px added.")] = 0,
+    label: Annotated[str | None, typer.Option(help="Class for class-conditional priors, or 'random'.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
+    set_: SetOption = None,
+) -> None:
+    """Fill the holes of one photo; every other pixel stays as it is."""
+    from .config import Settings, explained
+    from .image import ENDINGS
+    from .stages.inpaint import Device, Inpaint, Precision
+
+    class Options(Settings):
+        """The options whose values the parser does not check."""
+
+        device: Device
+        precision: Precision
+        inpaint: Inpaint
+
+    repaint_settings = {"t_T": t_T, "jump_length": jump_length, "jump_n_sample": jump_n_sample}
+    said: dict[str, Any] = {
+        "device": device,
+        "precision": precision,
+        "inpaint": {
+            "prior": prior,
+            "sampler": {"repaint": repaint_settings},
+            "grow_px": grow_px,
+            "feather_px": feather_px,
+            "label": int(label) if label and label.isdigit() else label,
+        },
+    }
+    override(said["inpaint"], set_ or [])
+    if wrong := explained(Options, said):
+        raise ConfigError("\n".join(f"--{str(loc[-1]).replace('_', '-')}: {words}" for loc, words in wrong))
+    if out.suffix.lower() not in ENDINGS:
+        raise ConfigError(f"--out {out}: ending {out.suffix!r} is not a format; must be one of {', '.join(ENDINGS)}")
+    options = Options.model_validate(said)
+
+    from .single import inpaint_file
+    from .terminal import stage_bar
+
+    with stage_bar(photo.name) as tell:
+        inpaint_file(
+            photo,
+            mask,
+            out,
+            options.inpaint,
+            seed=seed,
+            hole=hole.value,
+            device=options.device,
+            precision=options.precision,
+            quality=quality,
+            tell=tell,
+            say=say,
+        )
+    say(f"wrote {out}")
+
+
+def override(settings: dict[str, Any], overrides: list[str]) -> None:
+    """Lay `--set` values over settings that came from options; changes `settings`."""
+    import yaml
+
+    from .config import Document
+
+    document = Document(yaml.safe_dump(settings), "options").override(overrides)
+    settings.update(document.data)
+
+
+@app.command("masks")
+@answers
+def masks_command(
+    kind: Annotated[
+        str, typer.Argument(help="wide, narrow, super-resolution, lines, half, expand, strokes, scratches.")
+    ],
+    out: Annotated[Path, typer.Option(help="The folder to write to.")],
+    size: Annotated[int | None, typer.Option(min=16, help="px of the square masks.")] = None,
+    width: Annotated[int | None, typer.Option(min=16)] = None,
+    height: Annotated[int | None, typer.Option(min=16)] = None,
+    like: Annotated[
+        Path | None, typer.Option(help="A folder of photos: a mask for each, of its size and name.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1)] = 1,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Make masks: PNG, white = keep, black = fill."""
+    from .mask_files import write_masks
+
+    if like is not None and (size or width or height or count != 1):
+        raise ConfigError("--like: sizes and count come from the photos; leave out --size, --width, --height, --count")
+    if size is not None and (width or height):
+        raise ConfigError("--size: makes squares; leave out --width and --height")
+    sides = (height or size or 256, width or size or 256)
+    written = write_masks(kind, out, sides=sides, count=count, seed=seed, like=like)
+    say(f"wrote {written} {kind} mask{'s' if written != 1 else ''} to {out}")
+
+
+@weights_app.command("list")
+@answers
+def weights_list(
+    dir: Annotated[str, typer.Option(help="Where fetched weights are.")] = "data/pretrained",
+) -> None:
+    """Show name, size, licence, present or not."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from .weights import catalog, store
+
+    table = Table("name", "kind", "size", "here", "commercial use", "licence", "for", box=None, pad_edge=False)
+    for entry in catalog.CATALOG:
+        here = "embedded" if entry.embedded else "yes" if store.is_present(entry, dir) else "no"
+        allowed = "yes" if entry.commercial else "no"
+        table.add_row(entry.name, entry.kind, entry.size, here, allowed, entry.licence, entry.purpose)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+@weights_app.command("get")
+@answers
+def weights_get(
+    names: Annotated[list[str], typer.Argument(help="Names of `repaint weights list`.")],
+    dir: Annotated[str, typer.Option(help="Where to put them.")] = "data/pretrained",
+) -> None:
+    """Fetch weights; an interrupted fetch goes on where it stopped, and every file is checked."""
+    from .terminal import fetch_bar
+    from .weights import catalog, store
+
+    for entry in [catalog.find(name) for name in names]:
+        with fetch_bar(entry.name) as tell:
+            path = store.fetch(entry, dir, report=tell, say=say)
+        say(f"{entry.name}: {path}")
+
+
+@app.command("schema")
+@answers
+def schema_command() -> None:
+    """Print the JSON schema of configs, for editors."""
+    import json
+
+    from .jobs import RunConfig
+
+    print(json.dumps(RunConfig.model_json_schema(), indent=2))
+
+
+@app.callback(invoke_without_command=True)
+def version_option(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as of
+
+        print(of("repaint"))
+        raise typer.Exit
+
+
+def main() -> None:
+    app(prog_name="repaint")

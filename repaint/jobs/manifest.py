@@ -1,0 +1,88 @@
+"""manifest.jsonl: one line for each result, written after the result; what a run trusts when it goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from .. import files
+from ..errors import RunError
+
+NAME = "manifest.jsonl"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of one sample of one image.
+
+    Attributes:
+        fingerprint: of image, mask, settings, weights and seed; the same fingerprint means the same picture.
+        output: the result, relative to the folder of results.
+        calls: network calls.
+        note: why it failed, or a remark.
+    """
+
+    name: str
+    sample: int
+    status: Literal["done", "failed"]
+    fingerprint: str
+    seed: int
+    weights: str
+    output: str | None = None
+    calls: int = 0
+    seconds: float = 0.0
+    note: str = ""
+
+
+def fingerprint(*parts: Any) -> str:
+    """A hash that changes whenever one of `parts` (JSON values) does."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+class Manifest:
+    """The records of an output folder; the last one of each sample counts."""
+
+    def __init__(self, folder: str) -> None:
+        self.path = files.join(folder, NAME)
+        self.records: dict[tuple[str, int], Record] = {}
+        *self._lines, torn = self._read().split(b"\n")
+        if torn:  # by a kill
+            self._rewrite()
+        for number, line in enumerate(self._lines, 1):
+            try:
+                record = Record(**json.loads(line))
+            except (ValueError, TypeError):
+                raise RunError(f"{self.path}:{number}: is not a record of a run; remove that line to go on") from None
+            self.records[record.name, record.sample] = record
+
+    def is_done(self, name: str, sample: int, fingerprint: str) -> bool:
+        record = self.records.get((name, sample))
+        return record is not None and record.status == "done" and record.fingerprint == fingerprint
+
+    def add(self, record: Record) -> None:
+        """Append a record: in one write, so that a kill leaves a whole line or a last one that is dropped."""
+        self.records[record.name, record.sample] = record
+        self._lines.append(json.dumps(asdict(record), ensure_ascii=False).encode())
+        line = self._lines[-1] + b"\n"
+        if files.is_remote(self.path):
+            self._rewrite()  # objects cannot grow
+            return
+        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            if os.write(handle, line) < len(line):
+                raise OSError(28, "No space left on device")
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def _read(self) -> bytes:
+        try:
+            return files.read_bytes(self.path) if files.exists(self.path) else b""
+        except OSError as e:
+            raise RunError(f"{self.path}: cannot be read: {e.strerror or e}") from None
+
+    def _rewrite(self) -> None:
+        files.write_bytes(self.path, b"".join(line + b"\n" for line in self._lines))

@@ -1,0 +1,96 @@
+"""Where the results of a run are written, and what its report shows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from .. import files
+from ..image import ENDINGS, Meta, Photo, encode_photo, write_photo
+from ..report import Row
+from ..tiling import resized
+from .manifest import Record
+from .pairing import Item
+from .settings import RunConfig
+
+THUMBNAIL_PX = 384
+SUFFIXES = {"png": ".png", "tiff": ".tiff", "jpeg": ".jpg", "webp": ".webp"}
+
+
+class Outputs:
+    """The files of a run's results."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        self.results = config.folders.results or config.output
+
+    def path(self, item: Item, sample: int) -> str:
+        return files.join(self.results, self._name(item, sample))
+
+    def write(self, item: Item, sample: int, prepared: Photo, result: Photo) -> str:
+        """Write a result and what goes with it, the result last; its name relative to the folder of results.
+
+        Raises:
+            ImageError: if it cannot be written.
+        """
+        assert prepared.keep is not None
+        keep, more, name = prepared.keep.float(), self.config.folders, self._name(item, sample)
+        plain = replace(prepared, keep=None, alpha=None, meta=Meta("png", bits=prepared.meta.bits))
+        for folder, rgb in (
+            (more.masked, prepared.rgb * keep),
+            (more.originals, prepared.rgb),
+            (more.masks, keep.expand(3, -1, -1)),
+        ):
+            if folder is not None:
+                write_photo(files.join(folder, f"{item.stem}.png"), replace(plain, rgb=rgb))
+        for kind, rgb in (("input", prepared.rgb), ("mask", keep.expand(3, -1, -1)), (f"result-{sample}", result.rgb)):
+            files.write_bytes(files.join(self.config.output, _thumbnail_name(item, kind)), _thumbnail(rgb))
+        write_photo(files.join(self.results, name), result, quality=self.config.quality)
+        return name
+
+    def rows(self, records: Sequence[Record], items: Sequence[Item]) -> list[Row]:
+        """What the report shows: a row for each photo."""
+        by_name: dict[str, list[Record]] = {}
+        for record in sorted(records, key=lambda r: r.sample):
+            by_name.setdefault(record.name, []).append(record)
+        return [self._row(item, by_name[item.name]) for item in items if item.name in by_name]
+
+    def _row(self, item: Item, records: Sequence[Record]) -> Row:
+        done = [r for r in records if r.status == "done"]
+        return Row(
+            name=item.name,
+            status="done" if len(done) == len(records) else "failed",
+            seconds=sum(r.seconds for r in done),
+            calls=sum(r.calls for r in done),
+            seed=records[0].seed,
+            note="; ".join(dict.fromkeys(r.note for r in records if r.note)),
+            input=_thumbnail_name(item, "input") if done else None,
+            mask=_thumbnail_name(item, "mask") if done else None,
+            results=tuple(_thumbnail_name(item, f"result-{r.sample}") for r in done),
+            links=tuple(self._link(r) for r in done),
+        )
+
+    def _link(self, record: Record) -> str:
+        return files.relative(files.join(self.results, record.output or ""), self.config.output)
+
+    def _name(self, item: Item, sample: int) -> str:
+        ending = "." + item.name.rpartition(".")[2]
+        if self.config.format != "same":
+            ending = SUFFIXES[self.config.format]
+        elif ending.lower() not in ENDINGS:
+            ending = ".png"  # GIF and BMP are read, never written
+        suffix = f"-{sample + 1}" if self.config.samples > 1 else ""
+        return f"{item.stem}{suffix}{ending}"
+
+
+def _thumbnail_name(item: Item, kind: str) -> str:
+    return f"report/{item.stem}-{kind}.jpg"
+
+
+def _thumbnail(rgb: Tensor) -> bytes:
+    H, W = rgb.shape[-2:]
+    scale = min(1.0, THUMBNAIL_PX / max(H, W))
+    small = resized(rgb[None].float(), max(1, round(H * scale)), max(1, round(W * scale)))[0].clamp(0, 1)
+    return encode_photo(Photo(small, meta=Meta("jpeg")), "jpeg", quality=88)

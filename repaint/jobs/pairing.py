@@ -1,0 +1,137 @@
+"""Which mask belongs to which image, said before any work starts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from .. import files
+from ..errors import RunError
+from .settings import RunConfig
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".webp", ".gif", ".bmp")
+SHOWN = 3  # names in a message before "and so many more"
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image and its mask.
+
+    Attributes:
+        name: of the image, relative to its folder, with '/' between parts.
+        position: in the sorted list of all images, 0-based.
+    """
+
+    name: str
+    image: str
+    mask: str | None
+    position: int
+
+    @property
+    def stem(self) -> str:
+        return str(PurePosixPath(self.name).with_suffix(""))
+
+    def seed(self, config: RunConfig, sample: int) -> int:
+        """The seed of a sample of this image, in 0..2**63-1: it does not depend on which other images there are."""
+        if config.seeds == "position" and sample == 0:
+            return config.seed + self.position
+        text = f"{config.seed}/{self.stem}/{sample}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1
+
+
+def paired(config: RunConfig) -> tuple[list[Item], list[str]]:
+    """The images of a run with their masks, and remarks about what is left over.
+
+    Raises:
+        RunError: if a folder is missing or empty, an image has no mask, or two images would share a result.
+    """
+    images = _listed(config.images, "images")
+    masks = _listed(config.masks, "masks") if config.masks is not None else []
+    if config.masks is None:
+        partners: Sequence[str | None] = [None] * len(images)
+        remarks: list[str] = []
+    elif not files.is_dir(config.masks):
+        partners, remarks = [masks[0]] * len(images), []
+    elif config.pair == "order":
+        if len(images) != len(masks):
+            raise RunError(
+                f"pair: order needs as many masks as images: {config.images} has {len(images)}, "
+                f"{config.masks} has {len(masks)}"
+            )
+        partners, remarks = masks, []
+    else:
+        partners, remarks = _by_stem(images, masks, config)
+    root_i, root_m = _root(config.images), _root(config.masks)
+    items = [
+        Item(name, files.join(root_i, name), None if mask is None else files.join(root_m, mask), position)
+        for position, (name, mask) in enumerate(zip(images, partners, strict=True))
+    ]
+    _refuse_shared_results(items)
+    chosen = items[config.offset :][: config.limit]
+    if not chosen:
+        raise RunError(f"offset: {config.offset} leaves none of the {len(items)} images of {config.images}")
+    return chosen, remarks
+
+
+def _by_stem(images: Sequence[str], masks: Sequence[str], config: RunConfig) -> tuple[list[str], list[str]]:
+    found: dict[str, str] = {}
+    for mask in masks:
+        stem = _stem(mask)
+        if stem in found:
+            raise RunError(f"{config.masks}: {found[stem]} and {mask} are both masks of {stem}; keep one")
+        found[stem] = mask
+    alone = [name for name in images if _stem(name) not in found]
+    if alone:
+        raise RunError(f"{_names(alone)} of {config.images} {_have(alone)} no mask of the same name in {config.masks}")
+    spare = [mask for mask in masks if _stem(mask) not in {_stem(name) for name in images}]
+    remarks = [f"{_names(spare)} of {config.masks} {_have(spare)} no image and {_are(spare)} not used"] if spare else []
+    return [found[_stem(name)] for name in images], remarks
+
+
+def _listed(place: str | None, key: str) -> list[str]:
+    assert place is not None
+    try:
+        if files.is_dir(place):
+            names = files.list_files(place, ENDINGS)
+            if not names:
+                raise RunError(f"{key}: {place} holds no images ({', '.join(ENDINGS)})")
+            return names
+        if files.exists(place):
+            return [PurePosixPath(place).name]
+    except OSError as e:
+        raise RunError(f"{key}: {place} cannot be listed: {e.strerror or e}") from None
+    raise RunError(f"{key}: {place} does not exist")
+
+
+def _root(place: str | None) -> str:
+    if place is None or files.is_dir(place):
+        return place or ""
+    head, _, tail = place.rpartition("/")
+    return head or ("/" if place.startswith("/") else ".") if tail else place
+
+
+def _refuse_shared_results(items: Sequence[Item]) -> None:
+    seen: dict[str, str] = {}
+    for item in items:
+        if item.stem in seen:
+            raise RunError(f"{seen[item.stem]} and {item.name} would both write {item.stem}; rename one")
+        seen[item.stem] = item.name
+
+
+def _stem(name: str) -> str:
+    return str(PurePosixPath(name).with_suffix(""))
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _have(names: Sequence[str]) -> str:
+    return "has" if len(names) == 1 else "have"
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"

@@ -1,0 +1,88 @@
+"""Images and masks read ahead, while the network works on those before."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from .. import files
+from ..errors import ImageError
+from ..image import Photo, decode_mask, decode_photo
+from .pairing import Item
+from .settings import RunConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """An item with what its files hold.
+
+    Attributes:
+        content: hashes of the bytes of the image and of the mask.
+        photo: None if all its samples were done already, or if it cannot be read.
+        remarks: doubts about the mask.
+        flaw: why it cannot be read.
+    """
+
+    item: Item
+    content: tuple[str, str]
+    photo: Photo | None = None
+    remarks: tuple[str, ...] = ()
+    flaw: str | None = None
+
+
+def load(item: Item, config: RunConfig, is_done: Callable[[Item, tuple[str, str]], bool]) -> Loaded:
+    """The photo of an item with its mask; not decoded if `is_done` says so of the hashes of its files."""
+    try:
+        image, mask = _bytes(item.image), _bytes(item.mask) if item.mask is not None else b""
+    except ImageError as e:
+        return Loaded(item, ("", ""), flaw=str(e))
+    content = (hashlib.sha256(image).hexdigest(), hashlib.sha256(mask).hexdigest())
+    if is_done(item, content):
+        return Loaded(item, content)
+    inpaint = config.stages[0].inpaint
+    limit = round(config.max_megapixels * 1e6)
+    try:
+        photo = decode_photo(image, item.image, max_pixels=limit)
+        if item.mask is None:
+            return Loaded(item, content, photo)
+        soft = inpaint.fit == "crop"
+        read = decode_mask(mask, item.mask, hole=config.hole, soft=soft, max_pixels=limit)
+        keep = read.keep if inpaint.soft_masks or not soft else read.keep >= 0.5
+        _check_sizes(item, photo, keep.shape, cropped=soft)
+    except ImageError as e:
+        return Loaded(item, content, flaw=str(e))
+    return Loaded(item, content, replace(photo, keep=keep), read.warnings)
+
+
+def read_ahead(
+    items: Sequence[Item], config: RunConfig, is_done: Callable[[Item, tuple[str, str]], bool], *, ahead: int
+) -> Iterator[Loaded]:
+    """All items, in order, each loaded by a thread before it is asked for; at most `ahead` wait in memory."""
+    with ThreadPoolExecutor(config.workers, thread_name_prefix="read-ahead") as threads:
+        waiting: deque[Future[Loaded]] = deque()
+        try:
+            for item in items:
+                waiting.append(threads.submit(load, item, config, is_done))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _bytes(path: str) -> bytes:
+    try:
+        return files.read_bytes(path)
+    except OSError as e:
+        raise ImageError(f"{path}: cannot be read: {e.strerror or e}") from None
+
+
+def _check_sizes(item: Item, photo: Photo, mask: Sequence[int], *, cropped: bool) -> None:
+    (_, H, W), (_, h, w) = photo.rgb.shape, mask
+    if not cropped and (h, w) != (H, W):
+        raise ImageError(f"{item.mask}: the mask is {w} x {h} px, its photo {W} x {H}; they must be of one size")

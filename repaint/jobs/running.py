@@ -1,0 +1,328 @@
+"""A run: read ahead, fill in batches, write atomically, record; killed and started again, it goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from .. import files, report
+from ..config import Document, resolved
+from ..errors import ImageError, RepaintError, RunError, RunStopped
+from ..image import Photo
+from ..stages.inpaint import InpaintStage
+from .manifest import Manifest, Record, fingerprint
+from .outputs import Outputs
+from .pairing import Item, paired
+from .reading import Loaded, read_ahead
+from .settings import RunConfig
+
+CONFIG_NAME = "config.yml"
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a run stands; results are counted, `samples` for each photo.
+
+    Attributes:
+        skipped: done by an earlier start.
+        share: of the batch at work, 0..1.
+        remark: a line for the user, else None.
+    """
+
+    done: int
+    failed: int
+    skipped: int
+    total: int
+    working_on: tuple[str, ...] = ()
+    share: float = 0.0
+    remark: str | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run did.
+
+    Attributes:
+        records: of every result it was asked for, also of those an earlier start had made.
+    """
+
+    output: str
+    done: int
+    failed: int
+    skipped: int
+    seconds: float
+    records: tuple[Record, ...]
+
+
+Watch = Callable[[Status], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """One result to make: a sample of a photo."""
+
+    loaded: Loaded
+    sample: int
+    seed: int
+    fingerprint: str
+
+    @property
+    def photo(self) -> Photo:
+        assert self.loaded.photo is not None
+        return self.loaded.photo
+
+
+def run(config: RunConfig, watch: Watch = lambda status: None) -> Report:
+    """Restore every photo of `config`; what an earlier start has done already is left as it is.
+
+    Args:
+        watch: told how it goes, after every network call.
+
+    Raises:
+        RunError: before any work: folders, pairing, other settings or another run in the same output.
+        ConfigError, WeightsError: before any work.
+        RunStopped: in the middle of it, if results cannot be written; the same call goes on.
+    """
+    items, remarks = paired(config)
+    with _alone_in(config.output):
+        manifest = _opened(config)
+        stage = config.stages[0].inpaint.build(
+            config.device, config.precision, batch_size=config.batch_size if isinstance(config.batch_size, int) else 8
+        )
+        others = {r.weights for r in manifest.records.values() if r.status == "done"} - {stage.weights_sha256}
+        if others:
+            raise RunError(
+                f"{config.output}: holds results of other weights (sha256 {_short(others.pop())} there, "
+                f"{_short(stage.weights_sha256)} here); choose another output"
+            )
+        running = _Run(config, items, stage, manifest, watch)
+        return running.through([*stage.remarks, *remarks])
+
+
+class _Run:
+    def __init__(
+        self, config: RunConfig, items: Sequence[Item], stage: InpaintStage, manifest: Manifest, watch: Watch
+    ) -> None:
+        self.config, self.items, self.stage, self.manifest, self.watch = config, items, stage, manifest, watch
+        self.outputs = Outputs(config)
+        self.settings = config.what_makes_pictures()
+        self.status = Status(0, 0, 0, len(items) * config.samples)
+        self.batch_size = config.batch_size if isinstance(config.batch_size, int) else stage.batch_size
+        self.began = time.monotonic()
+
+    def through(self, remarks: Sequence[str]) -> Report:
+        self._tell()
+        for remark in remarks:
+            self._say(remark)
+        try:
+            for batch in self._batches():
+                self._make(batch)
+        finally:
+            with contextlib.suppress(OSError, RepaintError):
+                self._write_report()
+        wanted = {(item.name, sample) for item in self.items for sample in range(self.config.samples)}
+        s = self.status
+        records = tuple(r for key, r in self.manifest.records.items() if key in wanted)
+        return Report(self.config.output, s.done, s.failed, s.skipped, time.monotonic() - self.began, records)
+
+    def _batches(self) -> Iterator[list[Shot]]:
+        """What is still to be made, some photos at a time; failures to read are recorded on the way."""
+        batch: list[Shot] = []
+        for loaded in read_ahead(self.items, self.config, self._all_done, ahead=2 * self.batch_size):
+            for remark in loaded.remarks:
+                self._say(f"{loaded.item.mask}: {remark}" if str(loaded.item.mask) not in remark else remark)
+            for sample in range(self.config.samples):
+                shot = self._shot(loaded, sample)
+                if loaded.flaw is not None:
+                    self._failed(shot, loaded.flaw)
+                elif self._is_done(shot.loaded.item, sample, shot.fingerprint):
+                    self._tell(skipped=self.status.skipped + 1)
+                else:
+                    batch.append(shot)
+                if len(batch) == self.batch_size:
+                    yield batch
+                    batch = []
+        if batch:
+            yield batch
+
+    def _make(self, batch: Sequence[Shot]) -> None:
+        """The results of a batch; if it fails as a whole, each photo on its own."""
+        began = time.monotonic()
+        try:
+            photos, calls = self._filled(batch)
+        except (RuntimeError, MemoryError, ValueError, ArithmeticError) as e:
+            if len(batch) > 1:
+                for shot in batch:
+                    self._make([shot])
+            else:
+                self._failed(batch[0], _one_line(e))
+            return
+        seconds = (time.monotonic() - began) / len(batch)
+        for shot, photo, n in zip(batch, photos, calls, strict=True):
+            self._done(shot, photo, n, seconds)
+
+    def _filled(self, batch: Sequence[Shot]) -> tuple[list[Photo], tuple[int, ...]]:
+        names = tuple(dict.fromkeys(shot.loaded.item.name for shot in batch))
+        progress = None
+        for progress in self.stage([shot.photo for shot in batch], [shot.seed for shot in batch]):
+            self._tell(working_on=names, share=progress.done / max(1, progress.total))
+        assert progress is not None
+        return progress.photos, progress.calls
+
+    def _done(self, shot: Shot, photo: Photo, calls: int, seconds: float) -> None:
+        item = shot.loaded.item
+        prepared = self.stage.prepared(shot.photo)
+        assert prepared.keep is not None
+        note = _note(float((prepared.keep < 1).float().mean()))
+        try:
+            output = self.outputs.write(item, shot.sample, prepared, photo)
+            self._record(shot, "done", output=output, calls=calls, seconds=round(seconds, 3), note=note)
+        except (OSError, ImageError) as e:
+            raise RunStopped(f"{e}; {self.status.done} results are kept, the same command goes on from there") from None
+        if note:
+            self._say(f"{item.name}: {note}")
+        self._tell(done=self.status.done + 1, share=0.0)
+
+    def _failed(self, shot: Shot, why: str) -> None:
+        try:
+            self._record(shot, "failed", note=why)
+        except OSError as e:
+            raise RunStopped(f"{self.manifest.path}: cannot be written: {e.strerror or e}") from None
+        self._tell(failed=self.status.failed + 1)
+        self._say(f"failed: {why}" if shot.loaded.item.name in why else f"{shot.loaded.item.name}: failed: {why}")
+
+    def _record(self, shot: Shot, status, **more) -> None:
+        weights = self.stage.weights_sha256
+        self.manifest.add(
+            Record(shot.loaded.item.name, shot.sample, status, shot.fingerprint, shot.seed, weights, **more)
+        )
+
+    def _shot(self, loaded: Loaded, sample: int) -> Shot:
+        seed = loaded.item.seed(self.config, sample)
+        return Shot(loaded, sample, seed, self._fingerprint(loaded.content, seed))
+
+    def _fingerprint(self, content: tuple[str, str], seed: int) -> str:
+        return fingerprint(content, self.settings, self.stage.weights_sha256, seed)
+
+    def _all_done(self, item: Item, content: tuple[str, str]) -> bool:
+        return all(
+            self._is_done(item, sample, self._fingerprint(content, item.seed(self.config, sample)))
+            for sample in range(self.config.samples)
+        )
+
+    def _is_done(self, item: Item, sample: int, fingerprint: str) -> bool:
+        return self.manifest.is_done(item.name, sample, fingerprint) and files.exists(self.outputs.path(item, sample))
+
+    def _tell(self, **changes) -> None:
+        self.status = dataclasses.replace(self.status, **changes)
+        self.watch(self.status)
+
+    def _say(self, remark: str) -> None:
+        self.watch(dataclasses.replace(self.status, remark=remark))
+
+    def _write_report(self) -> None:
+        wanted = {item.name for item in self.items}
+        rows = self.outputs.rows([r for r in self.manifest.records.values() if r.name in wanted], self.items)
+        summary = report.Summary(
+            title=Path(self.config.output).name,
+            settings_yaml=resolved(self.config),
+            rows=rows,
+            device=f"{self.stage.device}, {platform.machine()}",
+            seconds=time.monotonic() - self.began,
+            version=_version(),
+            weights=f"{self.stage.prior}, sha256 {self.stage.weights_sha256}",
+        )
+        report.write_report(self.config.output, summary)
+
+
+def _note(hole: float) -> str:
+    """What to say of a mask that has no hole, or nothing else."""
+    if hole == 0:
+        return "the mask marks nothing to fill; written unchanged"
+    return "the mask keeps nothing; all of the picture is invented" if hole == 1 else ""
+
+
+def _opened(config: RunConfig) -> Manifest:
+    """The manifest of the output folder, which holds nothing but results of these settings.
+
+    Raises:
+        RunError: if it does, or cannot be written.
+    """
+    path = files.join(config.output, CONFIG_NAME)
+    if files.exists(path):
+        _refuse_other_settings(config, path)
+    try:
+        files.write_bytes(path, resolved(config).encode())
+        for folder in {config.output, *config.folders.model_dump(exclude_none=True).values()}:
+            files.remove_parts(folder)
+    except OSError as e:
+        raise RunError(f"{config.output}: cannot be written: {e.strerror or e}") from None
+    return Manifest(config.output)
+
+
+def _refuse_other_settings(config: RunConfig, path: str) -> None:
+    try:
+        there = Document(files.read_bytes(path).decode(), path).check(RunConfig)
+    except (RepaintError, OSError, UnicodeDecodeError):
+        raise RunError(f"{path}: is not of a run this version can go on with; choose another output") from None
+    differing = list(_differences(there.what_makes_pictures(), config.what_makes_pictures(), ""))
+    if differing:
+        more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
+        raise RunError(
+            f"{config.output}: holds results of other settings ({differing[0]}{more}); choose another output"
+        )
+
+
+def _differences(there: object, here: object, at: str) -> Iterator[str]:
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in dict.fromkeys([*there, *here]):
+            yield from _differences(there.get(key), here.get(key), f"{at}.{key}".lstrip("."))
+    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        for i, (a, b) in enumerate(zip(there, here, strict=True)):
+            yield from _differences(a, b, f"{at}[{i}]")
+    elif there != here:
+        yield f"{at} is {yaml.safe_dump(there).split(chr(10))[0]} there, {yaml.safe_dump(here).split(chr(10))[0]} here"
+
+
+@contextlib.contextmanager
+def _alone_in(output: str) -> Iterator[None]:
+    """Hold the output folder for this run alone; the system lets go of it when the process ends, however it ends."""
+    if files.is_remote(output):
+        yield
+        return
+    from filelock import FileLock, Timeout
+
+    try:
+        Path(output).mkdir(parents=True, exist_ok=True)
+        lock = FileLock(Path(output, ".lock"), timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise RunError(f"{output}: another run is writing there; wait for it or choose another output") from None
+    except OSError as e:
+        raise RunError(f"{output}: cannot be written: {e.strerror or e}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _one_line(e: BaseException) -> str:
+    text = str(e).strip().splitlines()
+    return f"{type(e).__name__}: {text[0]}" if text else type(e).__name__
+
+
+def _short(sha256: str) -> str:
+    return sha256[:12]
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("repaint")

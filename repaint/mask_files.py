@@ -1,0 +1,39 @@
+"""Masks, made and written."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+import torch
+
+from .errors import ConfigError, ImageError
+from .files import list_files
+from .image import READABLE, read_photo, write_mask
+from .masks import make_mask
+
+
+def write_masks(
+    kind: str, out: Path, *, sides: tuple[int, int], count: int, seed: int, like: Path | None = None
+) -> int:
+    """Write `count` masks of `sides` (height, width), named 000.png on; or one for each photo of the folder `like`.
+
+    The i-th mask is drawn from the seed `seed` + i.
+
+    Raises:
+        ConfigError: if the kind is unknown.
+        ImageError: if a photo cannot be read or a mask cannot be written.
+    """
+    wanted: list[tuple[str, tuple[int, int]]] = [(f"{i:03}.png", sides) for i in range(count)]
+    if like is not None:
+        names = list_files(like, READABLE)
+        if not names:
+            raise ImageError(f"{like}: holds no photos")
+        sizes = [read_photo(like / name).rgb.shape for name in names]
+        wanted = [(f"{PurePosixPath(n).with_suffix('')}.png", (s[1], s[2])) for n, s in zip(names, sizes, strict=True)]
+    for i, (name, (height, width)) in enumerate(wanted):
+        try:
+            keep = make_mask(kind, height, width, torch.Generator().manual_seed(seed + i))
+        except ValueError as e:
+            raise ConfigError(str(e)) from None
+        write_mask(out / name, keep)
+    return len(wanted)

@@ -1,0 +1,136 @@
+"""How long work looks on a terminal: a bar there, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .jobs.running import Status
+    from .stages.inpaint import Progress
+
+SECONDS_BETWEEN_LINES = 10
+
+
+@contextlib.contextmanager
+def watching() -> Iterator[Callable[[Status], None]]:
+    """What a run may tell its status to."""
+    if not sys.stderr.isatty():
+        yield _Lines().tell
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.completed:.1f}/{task.total:g}"),
+        BarColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[rate]} {task.fields[name]}"),
+    )
+    began = time.monotonic()
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None, rate="", name="")
+
+        def tell(status: Status) -> None:
+            if status.remark is not None:
+                console.print(f"repaint: {status.remark}", markup=False, highlight=False)
+                return
+            bar.update(
+                task,
+                total=status.total - status.skipped,
+                completed=_made(status),
+                rate=_rate(status, began),
+                name=_names(status),
+            )
+
+        yield tell
+
+
+@contextlib.contextmanager
+def stage_bar(name: str) -> Iterator[Callable[[Progress], None]]:
+    """What a stage's progress on one photo may be told to."""
+    if not sys.stderr.isatty():
+        yield lambda progress: None
+        return
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn(name, markup=False),
+        MofNCompleteColumn(),
+        TextColumn("network calls,"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda progress: bar.update(task, total=progress.total, completed=progress.done)
+
+
+@contextlib.contextmanager
+def fetch_bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
+    """What a download may be told to: bytes done, bytes in all."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn(name, markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+class _Lines:
+    """A line when something happened, at most one every some seconds while nothing did."""
+
+    def __init__(self) -> None:
+        self._began = self._last = time.monotonic()
+        self._counted = -1
+
+    def tell(self, status: Status) -> None:
+        if status.remark is not None:
+            self._print(status.remark)
+            return
+        counted, now = status.done + status.failed, time.monotonic()
+        if status.total and (counted > max(0, self._counted) or now - self._last > SECONDS_BETWEEN_LINES):
+            left = status.total - status.skipped - _made(status)
+            seconds = (now - self._began) / max(_made(status), 1e-9) * left
+            percent = f"{100 * status.share:.0f} % of {_names(status)}, " if status.share else ""
+            self._print(
+                f"{counted + status.skipped}/{status.total}, {percent}{_rate(status, self._began)}, {seconds:.0f} s left"
+            )
+            self._last = now
+        self._counted = counted
+
+    def _print(self, line: str) -> None:
+        print(f"repaint: {line}", file=sys.stderr, flush=True)
+
+
+def _made(status: Status) -> float:
+    batch = len(status.working_on) if status.share else 0
+    return status.done + status.failed + status.share * batch
+
+
+def _rate(status: Status, began: float) -> str:
+    made, seconds = _made(status), time.monotonic() - began
+    if made <= 0:
+        return ""
+    return f"{made / seconds:.2f} photos/s" if made > seconds else f"{seconds / made:.1f} s a photo"
+
+
+def _names(status: Status) -> str:
+    more = f" and {len(status.working_on) - 1} more" if len(status.working_on) > 1 else ""
+    return f"{status.working_on[0]}{more}" if status.working_on else ""

@@ -1,0 +1,246 @@
+"""Config files of the published RePaint code, as they are: one pure function to a `RunConfig`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from .config import Document, did_you_mean, explained
+from .errors import ConfigError
+from .jobs import RunConfig
+
+SHAPES_TELL = ("num_channels", "num_res_blocks", "use_scale_shift_norm", "resblock_updown", "learn_sigma", "class_cond")
+HEADS = ("num_head_channels", "num_heads", "num_heads_upsample", "use_new_attention_order")
+
+CANNOT_BE = {  # key -> the only value that works, and what becomes of others
+    "use_ddim": (False, "crashed in the published code (it has no DDIM loop)"),
+    "inpa_inj_sched_prev": (True, "made the published code ignore the photo"),
+    "inpa_inj_sched_prev_cumnoise": (False, "crashed in the published code"),
+    "rescale_timesteps": (False, "crashed in the published code"),
+    "respace_interpolate": (False, "crashed in the published code"),
+    "learn_sigma": (True, "crashed in the published code; new configs take such weights"),
+    "predict_xstart": (False, "is not supported"),
+    "inpa_inj_time_shift": (1, "is not supported"),
+}
+CANNOT_BE_IN_DATA = {
+    "mask_loader": (True, "was not implemented in the published code"),
+    "random_crop": (False, "was not implemented in the published code"),
+    "return_dict": (True, "was not implemented in the published code"),
+    "class_cond": (False, "was not implemented in the published code"),
+    "random_flip": (False, "would flip photos but not masks"),
+    "deterministic": (True, "would shuffle the photos"),
+}
+USED = {
+    *("model_path", "image_size", "timestep_respacing", "diffusion_steps", "noise_schedule", "clip_denoised"),
+    *("schedule_jump_params", "data", "seed", "cond_y", "device", "use_fp16"),
+    *("classifier_scale", "classifier_path", "classifier_depth"),
+    *SHAPES_TELL,
+    *HEADS,
+    *CANNOT_BE,
+}
+USED_IN_DATA = {"gt_path", "mask_path", "image_size", "batch_size", "max_len", "offset", "paths", *CANNOT_BE_IN_DATA}
+READ_FROM_SHAPES = {
+    *(
+        "attention_resolutions",
+        "channel_mult",
+        "classifier_width",
+        "classifier_pool",
+        "classifier_attention_resolutions",
+    ),
+    *("classifier_use_scale_shift_norm", "classifier_resblock_updown"),
+}
+NO_MEANING = {
+    *("lr_kernel_n_std", "num_samples", "n_jobs", "print_estimated_vars", "latex_name", "method_name", "name"),
+    *("show_progress", "use_kl", "rescale_learned_sigmas", "dropout", "use_checkpoint", "classifier_use_fp16"),
+    *("use_value_logger", "value_logger", "debug"),
+}
+NO_MEANING_IN_DATA = {"drop_last", "return_dataloader", "ds_conf"}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A published config in our words, and the keys of it that change nothing."""
+
+    config: RunConfig
+    ignored: tuple[str, ...]
+
+
+def is_published(data: Mapping[str, Any]) -> bool:
+    """Whether this is a config file of the published RePaint code."""
+    return "model_path" in data and "schedule_jump_params" in data and "eval" in (data.get("data") or {})
+
+
+def imported(document: Document) -> Imported:
+    """The run that the published code would make of this file, with an optional `seed` (default 0).
+
+    Images and masks are paired by sorted order and prepared as there; the four folders of `paths` are written; the
+    i-th image (0-based, sorted) draws from the seed `seed` + i. Known pixels are put back at the end, unlike there.
+
+    Raises:
+        ConfigError: for keys that crashed or misled there, and for what cannot be.
+    """
+    try:
+        return _imported(document, document.data)
+    except _Wrong as wrong:
+        raise ConfigError(f"{document.where(wrong.path)}: {'.'.join(map(str, wrong.path))}: {wrong.words}") from None
+
+
+class _Wrong(Exception):
+    def __init__(self, path: tuple[str | int, ...], words: str) -> None:
+        self.path, self.words = path, words
+
+
+def _imported(document: Document, old: dict[str, Any]) -> Imported:
+    sets = old["data"]["eval"]
+    if not isinstance(sets, dict) or len(sets) != 1:
+        found = len(sets) if isinstance(sets, dict) else repr(sets)
+        raise _Wrong(("data", "eval"), f"found {found} data sets; must be exactly one")
+    name, data = next(iter(sets.items()))
+    here = ("data", "eval", name)
+    if not isinstance(data, dict):
+        raise _Wrong(here, f"found {data!r}; must be a mapping with gt_path, mask_path and paths")
+    _refuse(old, CANNOT_BE, ())
+    _refuse(data, CANNOT_BE_IN_DATA, here)
+    for key in ("gt_path", "mask_path", "paths"):
+        if not data.get(key):
+            raise _Wrong(here, f"{key} is missing; it must be given")
+    paths = data["paths"]
+    if not isinstance(paths, dict) or not paths.get("srs"):
+        raise _Wrong((*here, "paths"), "srs is missing; it is where results go")
+    size = old.get("image_size")
+    if data.get("image_size", size) != size:
+        raise _Wrong((*here, "image_size"), f"found {data['image_size']}; must be the model's image_size, {size}")
+    jumps = old["schedule_jump_params"]
+    if not isinstance(jumps, dict):
+        raise _Wrong(
+            ("schedule_jump_params",), f"found {jumps!r}; must be a mapping with t_T, jump_length, jump_n_sample"
+        )
+
+    inpaint = {
+        "prior": old["model_path"],
+        "architecture": {
+            **{k: old[k] for k in (*SHAPES_TELL, *HEADS) if old.get(k) is not None},
+            "image_size": size,
+            "noise_schedule": old.get("noise_schedule", "linear"),
+            "diffusion_steps": old.get("diffusion_steps", 1000),
+        },
+        "sampler": {
+            "repaint": {**jumps, "timestep_respacing": old.get("timestep_respacing") or old.get("diffusion_steps")}
+        },
+        "clip": old.get("clip_denoised", True),
+        "fit": "crop",
+        "soft_masks": True,
+        **_guidance(old),
+    }
+    config = {
+        "images": data["gt_path"],
+        "masks": data["mask_path"],
+        "output": _parent(list(paths.values()), paths["srs"]),
+        "stages": [{"inpaint": inpaint}],
+        "seed": old.get("seed", 0),
+        "limit": data.get("max_len"),
+        "offset": data.get("offset") or 0,
+        "batch_size": data.get("batch_size", 1),
+        "pair": "order",
+        "seeds": "position",
+        "precision": "float16" if old.get("use_fp16") else "float32",
+        "device": old.get("device") or "auto",
+        "folders": {
+            "results": paths["srs"],
+            "masked": paths.get("lrs"),
+            "originals": paths.get("gts"),
+            "masks": paths.get("gt_keep_masks"),
+        },
+    }
+    try:
+        run = RunConfig.model_validate(config)
+    except ValidationError:
+        raise ConfigError("\n".join(_in_old_words(document, config))) from None
+    return Imported(run, tuple(_ignored(old, data)))
+
+
+def _guidance(old: Mapping[str, Any]) -> dict[str, Any]:
+    guided = bool(old.get("classifier_path")) and (old.get("classifier_scale") or 0) > 0
+    if not guided and not old.get("class_cond"):
+        return {}
+    if old.get("cond_y") is None:
+        raise _Wrong(
+            ("class_cond",) if "class_cond" in old else ("classifier_path",),
+            "needs a class, which the published code drew at random; say cond_y: CLASS, or cond_y: random",
+        )
+    said: dict[str, Any] = {"label": old["cond_y"]}
+    if guided:
+        depth = {"num_res_blocks": old["classifier_depth"]} if old.get("classifier_depth") else {}
+        said["classifier"] = {
+            "weights": old["classifier_path"],
+            "scale": float(old["classifier_scale"]),
+            "architecture": depth,
+        }
+    return said
+
+
+def _refuse(said: Mapping[str, Any], table: Mapping[str, tuple[Any, str]], at: tuple[str, ...]) -> None:
+    for key, (works, otherwise) in table.items():
+        if key in said and said[key] is not None and said[key] != works:
+            right = str(works).lower() if isinstance(works, bool) else works
+            raise _Wrong((*at, key), f"found {said[key]!r}, which {otherwise}; must be {right}")
+
+
+def _ignored(old: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[str]:
+    """The keys that change nothing, with why where it is not plain."""
+    for key in old:
+        if key in NO_MEANING:
+            yield key
+        elif key in READ_FROM_SHAPES:
+            yield f"{key} (read from the weights)"
+        elif key not in USED:
+            hint = did_you_mean(key, sorted(USED))
+            yield f"{key} (unknown{hint if 'did you mean' in hint else ''})"
+    for key in data:
+        if key in NO_MEANING_IN_DATA:
+            yield f"data.eval.{key}"
+        elif key not in USED_IN_DATA:
+            yield f"data.eval.{key} (unknown)"
+
+
+def _parent(folders: list[str], results: str) -> str:
+    """The folder that holds all four, for what goes beside them; that of the results if it is none of its own."""
+    try:
+        parent = os.path.commonpath([f for f in folders if f])
+    except ValueError:
+        return results
+    return parent if os.path.normpath(parent) not in (".", "/", "..") and parent not in folders else results
+
+
+def _in_old_words(document: Document, config: dict[str, Any]) -> Iterator[str]:
+    """The errors of the new config, at the lines of the old keys they come from."""
+    for loc, words in explained(RunConfig, config):
+        key = str(loc[-1])
+        path = next((p for p in _paths(document.data, ()) if p[-1] == OLD_NAMES.get(key, key)), (key,))
+        yield f"{document.where(path)}: {'.'.join(map(str, path))}: {words}"
+
+
+OLD_NAMES = {
+    "images": "gt_path",
+    "masks": "mask_path",
+    "prior": "model_path",
+    "limit": "max_len",
+    "label": "cond_y",
+    "clip": "clip_denoised",
+    "scale": "classifier_scale",
+    "weights": "classifier_path",
+    "results": "srs",
+    "masked": "lrs",
+    "originals": "gts",
+}
+
+
+def _paths(node: Any, at: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield (*at, key)
+            yield from _paths(value, (*at, key))
