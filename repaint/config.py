@@ -143,7 +143,9 @@ def explained(model: type[Settings], data: Mapping[str, Any]) -> list[tuple[tupl
     try:
         model.model_validate(data)
     except ValidationError as e:
-        return [(error["loc"], _words(model, error)) for error in e.errors()]
+        errors = e.errors()
+        deeper = {error["loc"][:n] for error in errors for n in range(len(error["loc"]))}
+        return [(error["loc"], _words(model, error)) for error in errors if error["loc"] not in deeper]
     return []
 
 

@@ -109,9 +109,8 @@ class _Lines:
             left = status.total - status.skipped - _made(status)
             seconds = (now - self._began) / max(_made(status), 1e-9) * left
             percent = f"{100 * status.share:.0f} % of {_names(status)}, " if status.share else ""
-            self._print(
-                f"{counted + status.skipped}/{status.total}, {percent}{_rate(status, self._began)}, {seconds:.0f} s left"
-            )
+            ready = f"{counted + status.skipped}/{status.total}"
+            self._print(f"{ready}, {percent}{_rate(status, self._began)}, {seconds:.0f} s left")
             self._last = now
         self._counted = counted
 

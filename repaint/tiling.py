@@ -18,14 +18,35 @@ def starts(length: int, window: int, overlap: int) -> list[int]:
 
 
 def corners(hole: Tensor, size: int, overlap: int) -> list[tuple[int, int]]:
-    """(top, left) of the windows of `size` px, of those that cover the canvas, that touch the hole; hole (1, H, W)."""
-    H, W = hole.shape[-2:]
-    return [
-        (top, left)
-        for top in starts(H, size, overlap)
-        for left in starts(W, size, overlap)
-        if hole[:, top : top + size, left : left + size].any()
-    ]
+    """(top, left) of few windows of `size` px that together show every part of the hole well inside.
+
+    Each hole pixel lies at least half of `overlap` px, but for a cell of 1/8 window, inside some window, or as far as
+    the canvas goes. Greedy: the next window is the one that shows most of what none has shown yet.
+
+    Args:
+        hole: (1, H, W) bool, at least `size` px on both sides.
+    """
+    cell = max(1, size // 8)
+    tops, rows = _shown(hole.shape[-2], size, overlap // 2, cell)
+    lefts, columns = _shown(hole.shape[-1], size, overlap // 2, cell)
+    left_to_show = F.max_pool2d(hole[None].float().cpu(), cell, ceil_mode=True)[0, 0]
+    found = []
+    while left_to_show.any():
+        gain = rows @ left_to_show @ columns.T
+        i, j = divmod(int(gain.argmax()), len(lefts))
+        left_to_show[torch.outer(rows[i], columns[j]) > 0] = 0
+        found.append((tops[i], lefts[j]))
+    return sorted(found)
+
+
+def _shown(length: int, size: int, margin: int, cell: int) -> tuple[list[int], Tensor]:
+    """Where windows may begin along a side, and which cells of it each shows well inside: (windows, cells) 0 or 1."""
+    begins = sorted({*range(0, length - size, cell), length - size})
+    first = torch.arange(0, length, cell)
+    last = (first + cell).clamp(max=length)
+    inner = [(b + margin if b else 0, b + size - margin if b + size < length else length) for b in begins]
+    low, high = torch.tensor(inner).T[:, :, None]
+    return begins, ((first >= low) & (last <= high)).float()
 
 
 def feather(window: int, overlap: int) -> Tensor:

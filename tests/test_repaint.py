@@ -66,29 +66,23 @@ KNOWN = torch.tensor([True, False, True, False])
 COLUMNS = 8000  # each an image of 4 px with the same two known
 
 
-def filled_by_gaussian(steps: int, passes: int) -> tuple[Tensor, tiny.Gaussian, Tensor]:
-    prior = tiny.Gaussian(linear_schedule().respaced(steps), torch.tensor([0.2, -0.1, 0.3, 0.0]), ROOT @ ROOT.T)
+def filled_by_gaussian(passes: int) -> tuple[Tensor, tiny.Gaussian, Tensor]:
+    prior = tiny.Gaussian(linear_schedule().respaced(200), torch.tensor([0.2, -0.1, 0.3, 0.0]), ROOT @ ROOT.T)
     values = torch.tensor([1.0, math.pi, -0.2, -math.e])  # what stands in the holes is never looked at
     known, keep = (row[None, None, :, None].expand(1, 1, 4, COLUMNS) for row in (values, KNOWN))
-    *_, last = repaint(prior, known, keep, time_travel(steps, 10, passes), Noise([0]))
+    *_, last = repaint(prior, known, keep, time_travel(200, 10, passes), Noise([0]))
     return last.x_t[0, 0][~KNOWN], prior, values
 
 
-def test_holes_get_the_mean_and_covariance_of_the_unknown_given_the_known():
-    """Up to the steps' length: 0.03 is a tenth of what the known pixels tell, and six standard errors."""
-    fill, prior, values = filled_by_gaussian(200, 5)
+def test_time_travel_gives_holes_the_mean_and_covariance_of_the_unknown_given_the_known():
+    """Within a fraction of what the known pixels tell; ten standard errors. One pass alone stays three times as far."""
+    (once, prior, values), (fill, _, _) = filled_by_gaussian(1), filled_by_gaussian(5)
     mean, covariance = prior.given(KNOWN, values[KNOWN])
-    torch.testing.assert_close(fill.mean(1), mean, atol=0.03, rtol=0)
-    torch.testing.assert_close(torch.cov(fill), covariance, atol=0.03, rtol=0)
-    assert (mean - prior.mean[~KNOWN]).abs().min() > 0.2
+    torch.testing.assert_close(fill.mean(1), mean, atol=0.05, rtol=0)
+    torch.testing.assert_close(torch.cov(fill), covariance, atol=0.025, rtol=0)
+    assert (mean - prior.mean[~KNOWN]).abs().min() > 0.18
     assert (covariance - prior.covariance[~KNOWN][:, ~KNOWN]).abs().max() > 0.15
-
-
-def test_travelling_back_brings_holes_and_surroundings_together():
-    once, prior, values = filled_by_gaussian(50, 1)
-    often, *_ = filled_by_gaussian(50, 4)
-    mean, _ = prior.given(KNOWN, values[KNOWN])
-    assert (often.mean(1) - mean).norm() < 0.6 * (once.mean(1) - mean).norm()
+    assert (fill.mean(1) - mean).norm() < 0.4 * (once.mean(1) - mean).norm()
 
 
 def test_without_known_pixels_the_image_is_one_of_the_priors():
@@ -165,7 +159,8 @@ def both(network: dict[str, Any], run: dict[str, Any]) -> tuple[Tensor, Tensor, 
 
 def as_published(ours: Tensor, expected: Tensor, keep: Tensor) -> None:
     assert expected.std() > 0.1
-    torch.testing.assert_close(ours, expected, atol=2e-4, rtol=2e-4)
+    assert (ours - expected).abs().mean() < 1e-4
+    torch.testing.assert_close(ours, expected, atol=2e-3, rtol=0)  # a quarter of a grey level
     levels = ((ours + 1) * 127.5).clamp(0, 255).round()[0].permute(1, 2, 0)
     apart = (levels - torch.from_numpy(sampler.to_uint8(expected))).abs()
     assert apart[(keep < 1)[0, 0]].max() <= 1

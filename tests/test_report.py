@@ -138,7 +138,7 @@ def test_a_colon_in_the_first_part_of_a_link_is_no_scheme():
 
 def test_notes_settings_and_all_other_words_are_escaped():
     bad = '</pre><script>x</script>"&'
-    texts = {key: bad for key in ("title", "settings_yaml", "device", "version", "weights")}
+    texts = dict.fromkeys(("title", "settings_yaml", "device", "version", "weights"), bad)
     page = page_of(a_row(note=bad), a_row(status="failed", note=bad), **texts)
     assert len(page.all("script")) == 1
     assert page.all("pre")[0].text.strip() == bad

@@ -88,11 +88,7 @@ def load_prior(
             return _from_diffusers(load_diffusers(path), path, device, precision)
     state, metadata = read_state(path)
     told = {**told, **_architecture_in(metadata, path), **(architecture or {})}
-    try:
-        config = unet.detect(state, told)
-    except (ValueError, KeyError) as e:
-        reason = e if isinstance(e, ValueError) else f"tensor {e} is missing"
-        raise WeightsError(f"{path}: {reason}; found {looks_like(state)}") from None
+    config = _detected(unet.detect, state, told, path)
     size = told.get("image_size")
     if not size:
         raise WeightsError(
@@ -100,7 +96,7 @@ def load_prior(
         )
     network = _filled(unet.build, config, state, path)
     network = in_precision(network, getattr(torch, precision)).to(device, memory_format=torch.channels_last)
-    prior = NetworkPrior(network, _schedule(told, path))
+    prior = NetworkPrior(network, _schedule(told, path), fixed_var_mix=1.0)  # as published, where it is not learned
     remarks = tuple(
         f"{key}: {told[key]} was asked for, the weights say {says(config)}; the weights are right"
         for key, says in SHAPES_TELL.items()
@@ -125,11 +121,7 @@ def load_classifier(
     path, told = _resolve(name, weights_dir)
     state, metadata = read_state(path)
     told = {**told, **_architecture_in(metadata, path), **(architecture or {})}
-    try:
-        config = classifier.detect(state, told)
-    except (ValueError, KeyError) as e:
-        reason = e if isinstance(e, ValueError) else f"tensor {e} is missing"
-        raise WeightsError(f"{path}: {reason}; found {looks_like(state)}") from None
+    config = _detected(classifier.detect, state, told, path)
     network = _filled(classifier.build, config, state, path)
     return network.to(device, memory_format=torch.channels_last), sha256_of_state(path)
 
@@ -174,10 +166,26 @@ def _schedule(told: Mapping[str, Any], path: Path) -> Schedule:
         raise WeightsError(f"{path}: {name} schedule of {told['diffusion_steps']} diffusion_steps: {e}") from None
 
 
+def _detected(detect: Any, state: dict[str, Tensor], told: Mapping[str, Any], path: Path) -> Any:
+    """The configuration that the shapes of `state` describe."""
+    try:
+        return detect(state, told)
+    except KeyError as e:
+        reason = f"tensor {e} is missing"
+    except IndexError:
+        reason = "a tensor has fewer dimensions than it must"
+    except ValueError as e:
+        reason = str(e)
+    raise WeightsError(f"{path}: {reason}; found {looks_like(state)}")
+
+
 def _filled(build: Any, config: Any, state: dict[str, Tensor], path: Path) -> Any:
     """The network of `config` with the weights of `state`, every one used and none missing; float32."""
-    with torch.device("meta"):
-        network: nn.Module = build(config)
+    try:
+        with torch.device("meta"):
+            network: nn.Module = build(config)
+    except (ValueError, RuntimeError, ZeroDivisionError) as e:
+        raise WeightsError(f"{path}: its shapes describe no network that can be: {e}") from None
     expected = {k: v.shape for k, v in network.state_dict().items()}
     missing, spare = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     if missing or spare:
