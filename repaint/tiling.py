@@ -21,7 +21,8 @@ def corners(hole: Tensor, size: int, overlap: int) -> list[tuple[int, int]]:
     """(top, left) of few windows of `size` px that together show every part of the hole well inside.
 
     Each hole pixel lies at least half of `overlap` px, but for a cell of 1/8 window, inside some window, or as far as
-    the canvas goes. Greedy: the next window is the one that shows most of what none has shown yet.
+    the canvas goes. Greedy, the next window being the one that shows most of what none has shown yet; or a regular
+    grid, if that takes fewer.
 
     Args:
         hole: (1, H, W) bool, at least `size` px on both sides.
@@ -36,7 +37,13 @@ def corners(hole: Tensor, size: int, overlap: int) -> list[tuple[int, int]]:
         i, j = divmod(int(gain.argmax()), len(lefts))
         left_to_show[torch.outer(rows[i], columns[j]) > 0] = 0
         found.append((tops[i], lefts[j]))
-    return sorted(found)
+    grid = [
+        (top, left)
+        for top in starts(hole.shape[-2], size, overlap)
+        for left in starts(hole.shape[-1], size, overlap)
+        if hole[:, top : top + size, left : left + size].any()
+    ]
+    return sorted(found) if len(found) < len(grid) else grid
 
 
 def _shown(length: int, size: int, margin: int, cell: int) -> tuple[list[int], Tensor]:

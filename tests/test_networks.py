@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from repaint.archs import classifier, unet
-from repaint.archs.blocks import GroupNorm, in_precision
+from repaint.archs.blocks import GroupNorm, in_precision, timestep_embedding
 from repaint.diffusion import image_by_image
 
 from . import tiny
@@ -193,8 +193,6 @@ def test_new_network_says_nothing_yet():
 
 
 def test_time_embedding_is_the_oracles():
-    from repaint.archs.blocks import timestep_embedding
-
     for dim in (32, 33):
         torch.testing.assert_close(timestep_embedding(TIMES, dim), networks.timestep_embedding(TIMES, dim))
 
@@ -215,6 +213,6 @@ def test_other_networks_are_not_taken_for_a_unet(state):
 def test_other_networks_are_not_taken_for_a_classifier():
     with pytest.raises(ValueError, match="not a guided-diffusion classifier"):
         classifier.detect(tiny.oracle_unet().state_dict())
+    state = {k: v for k, v in tiny.oracle_classifier().state_dict().items() if "positional" not in k}
     with pytest.raises(ValueError, match="without attention pool"):
-        state = {k: v for k, v in tiny.oracle_classifier().state_dict().items() if "positional" not in k}
         classifier.detect(state)

@@ -41,7 +41,9 @@ def test_cosine_alpha_bar_is_the_squared_cosine_until_beta_is_capped(T):
 @pytest.mark.parametrize("T", [1, 30, 1000])
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_betas_are_the_oracles(name, T):
-    torch.testing.assert_close(betas(SCHEDULES[name](T)), torch.from_numpy(sampler.betas(name, T)), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        betas(SCHEDULES[name](T)), torch.from_numpy(sampler.betas(name, T)), rtol=1e-9, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("T", [20, 7])
@@ -75,7 +77,8 @@ def test_any_spacing_is_the_oracles(T):
         try:
             expected = sampler.space_timesteps(T, steps)
         except ValueError:
-            pytest.raises(ValueError, spaced, T, steps)
+            with pytest.raises(ValueError, match="no whole stride|cannot take"):
+                spaced(T, steps)
         else:
             assert spaced(T, steps) == expected
 

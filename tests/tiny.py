@@ -112,7 +112,9 @@ class Gaussian:
     def __call__(self, x_t: Tensor, t: State) -> Denoised:
         """E[x_0 | x_t], by Bayes' rule."""
         bar = self.schedule.bar(t)
-        gain = math.sqrt(bar) * self.covariance @ (bar * self.covariance + (1 - bar) * torch.eye(len(self.mean))).inverse()
+        gain = (
+            math.sqrt(bar) * self.covariance @ (bar * self.covariance + (1 - bar) * torch.eye(len(self.mean))).inverse()
+        )
         mean = self.mean[:, None]
         return Denoised(mean + gain @ (x_t - math.sqrt(bar) * mean))
 

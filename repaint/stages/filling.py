@@ -207,7 +207,7 @@ class Filler:
         """Jobs that can share network calls, together; alone where windows could not tell whose class is whose."""
         found: dict[object, list[Job]] = {}
         for job in jobs:
-            alone = self.classes and job.passes[0].shape != (self.size, self.size)
+            alone = self.classes and any(p.shape != (self.size, self.size) for p in job.passes)
             found.setdefault(job.at if alone else job.alike, []).append(job)
         return list(found.values())
 

@@ -131,7 +131,7 @@ class Inpaint(Settings):
     feather_px: int = Field(default=0, ge=0, description="blend over this much of the ring that grow_px added")
     refine: float = Field(default=0.1, gt=0, le=1, description="native: share of t_T from which finer levels continue")
     thin: float = Field(
-        0.5, gt=0, le=1, description="native: share of t_T from which thin holes are filled; 1 = pure noise"
+        0.3, gt=0, le=1, description="native: share of t_T from which thin holes are filled; 1 = pure noise"
     )
 
     @field_validator("feather_px")
