@@ -96,7 +96,7 @@ def run_config(file: Path, overrides: list[str]) -> None:
     else:
         config = document.check(RunConfig)
 
-    from .jobs import run
+    from .jobs.running import run
     from .terminal import watching
 
     with watching() as watch:

@@ -1,0 +1,153 @@
+"""Our U-Net beside the same network written plainly, and what the sampler adds: python benchmarks/network.py
+
+Plain = unfused attention, contiguous memory, float32: tests/oracle/networks.py. Both run in the same process, one call
+each in turn, with the same weights and inputs; the ratio is the thing to read. Peak memory is what a call takes beyond
+the weights, in a process of its own.
+
+    python benchmarks/network.py                      the embedded prior's architecture, batch 1 and 8
+    python benchmarks/network.py --arch paper-256     the 256-px networks of the paper, random weights (2.1 GB)
+    python benchmarks/network.py --device cuda --precision bfloat16
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from repaint.archs import unet
+from repaint.archs.blocks import in_precision
+from repaint.diffusion import NetworkPrior, Noise, image_by_image, linear_schedule, repaint, time_travel
+from tests.oracle import networks as plain_networks
+
+ARCHS: dict[str, dict[str, Any]] = {
+    "base-64": {
+        "image_size": 64,
+        "num_channels": 32,
+        "channel_mult": "1,2,2,4",
+        "num_res_blocks": 1,
+        "attention_resolutions": "8",
+        "num_head_channels": 32,
+        "resblock_updown": False,
+    },
+    "paper-256": {"image_size": 256},
+}
+
+
+def main(
+    arch: Annotated[str, typer.Option(help=", ".join(ARCHS))] = "base-64",
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    precision: Annotated[str, typer.Option(help="of ours: float32, bfloat16 or float16")] = "float32",
+    batches: Annotated[str, typer.Option(help="batch sizes")] = "1,8",
+    repeats: Annotated[int, typer.Option(help="timed calls of each")] = 20,
+    memory_of: Annotated[str | None, typer.Option(hidden=True)] = None,
+) -> None:
+    settings = ARCHS[arch]
+    size = settings["image_size"]
+    plain = plain_networks.randomised(plain_networks.unet(**settings), seed=0).eval().requires_grad_(False)
+    ours = unet.build(unet.detect(plain.state_dict(), settings)).eval().requires_grad_(False)
+    ours.load_state_dict(plain.state_dict())
+    ours = in_precision(ours, getattr(torch, precision)).to(device, memory_format=torch.channels_last)
+    plain = plain.to(device)
+    if memory_of is not None:
+        network = {"plain": plain, "ours": ours}[memory_of]
+        print(peak_mib(network, size, int(batches), device))
+        return
+
+    where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    millions = sum(p.numel() for p in ours.parameters()) / 1e6
+    print(f"{arch}, {millions:.1f} M parameters, {size} px, {where}, torch {torch.__version__}")
+    for batch in map(int, batches.split(",")):
+        x = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
+        t = torch.full((batch,), 500, device=device)
+        seconds = in_turn({"plain": lambda x=x, t=t: plain(x, t), "ours": lambda x=x, t=t: ours(x, t)}, repeats, device)
+        memory = {name: own_process(name, arch, device, precision, batch) for name in seconds}
+        difference = (plain(x, t) - ours(x, t)).abs().max().item()
+        for name, s in seconds.items():
+            print(f"batch {batch}: {name:5} {1 / s:8.2f} calls/s, {batch / s:8.2f} images/s, peak {memory[name]} MiB")
+        ratio = seconds["plain"] / seconds["ours"]
+        print(f"batch {batch}: ours is {ratio:.2f} times as fast as plain; outputs differ by {difference:.1e}")
+
+    network = image_by_image(ours) if device == "cpu" else ours
+    share = sampler_share(network, size, device, calls=max(repeats, 20))
+    print(f"sampler: adds {100 * share:.1f} % to the time of its network calls (batch 1, {size} px)")
+
+
+def in_turn(calls: dict[str, Callable[[], Tensor]], repeats: int, device: str) -> dict[str, float]:
+    """The median seconds of each, called by turns after a warm-up."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    with torch.no_grad():
+        for i in range(repeats + 2):
+            for name, call in calls.items():
+                began = time.perf_counter()
+                call()
+                if device == "cuda":
+                    torch.cuda.synchronize()
+                if i >= 2:
+                    times[name].append(time.perf_counter() - began)
+    return {name: statistics.median(seconds) for name, seconds in times.items()}
+
+
+def sampler_share(network: Callable[..., Tensor], size: int, device: str, calls: int) -> float:
+    """What RePaint's own work adds to the time of the network calls it makes, measured within one chain."""
+    inside = 0.0
+
+    def timed(x: Tensor, t: Tensor) -> Tensor:
+        nonlocal inside
+        began = time.perf_counter()
+        answer = network(x, t)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        inside += time.perf_counter() - began
+        return answer
+
+    prior = NetworkPrior(timed, linear_schedule()).respaced(calls)
+    known = torch.rand(1, 3, size, size, device=device) * 2 - 1
+    keep = torch.rand(1, 1, size, size, device=device) > 0.3
+    times = time_travel(calls, min(10, calls - 1), 2)
+    for _ in repaint(prior, known, keep, times[: len(times) // 4], Noise([0])):
+        pass  # warm-up
+    inside, began = 0.0, time.perf_counter()
+    for _ in repaint(prior, known, keep, times, Noise([0])):
+        pass
+    return (time.perf_counter() - began) / inside - 1
+
+
+def own_process(name: str, arch: str, device: str, precision: str, batch: int) -> int:
+    """Peak MiB of a process that holds one network and calls it."""
+    options = ["--arch", arch, "--device", device, "--precision", precision, "--batches", str(batch)]
+    command = [sys.executable, __file__, *options, "--memory-of", name]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def peak_mib(network: nn.Module, size: int, batch: int, device: str) -> int:
+    """MiB that a call takes at its peak beyond the weights."""
+    x, t = torch.randn(batch, 3, size, size, device=device), torch.full((batch,), 500, device=device)
+    with torch.no_grad():
+        if device == "cuda":
+            before = torch.cuda.memory_allocated()
+            network(x, t)
+            return (torch.cuda.max_memory_allocated() - before) >> 20
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak begins anew
+        before = resident_kib("VmRSS")
+        network(x, t)
+        return (resident_kib("VmHWM") - before) >> 10
+
+
+def resident_kib(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1])
+
+
+if __name__ == "__main__":
+    typer.run(main)
