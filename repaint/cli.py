@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -127,11 +127,15 @@ def inpaint_command(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
-    set_: SetOption = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any other key of the inpaint stage, e.g. thin=1."),
+    ] = None,
 ) -> None:
     """Fill the holes of one photo; every other pixel stays as it is."""
-    from .config import Settings, explained
-    from .image import ENDINGS
+    import yaml
+
+    from .config import Document, Settings, dotted_key, explained
     from .stages.inpaint import Device, Inpaint, Precision
 
     class Options(Settings):
@@ -150,12 +154,20 @@ def inpaint_command(
             "sampler": {"repaint": repaint_settings},
             "grow_px": grow_px,
             "feather_px": feather_px,
-            "label": int(label) if label and label.isdigit() else label,
+            "label": int(label) if label and label.isdecimal() else label,
         },
     }
-    override(said["inpaint"], set_ or [])
+    document = Document(yaml.safe_dump(said["inpaint"]), "options").override(set_ or [])
+    said["inpaint"] = document.data
+
+    def where(loc: Sequence[str | int]) -> str:
+        place = document.where(loc[1:])
+        return f"{place}: {dotted_key(loc[1:])}" if place.startswith("--") else f"--{loc[-1]}".replace("_", "-")
+
     if wrong := explained(Options, said):
-        raise ConfigError("\n".join(f"--{str(loc[-1]).replace('_', '-')}: {words}" for loc, words in wrong))
+        raise ConfigError("\n".join(f"{where(loc)}: {words}" for loc, words in wrong))
+    from .image import ENDINGS
+
     if out.suffix.lower() not in ENDINGS:
         raise ConfigError(f"--out {out}: ending {out.suffix!r} is not a format; must be one of {', '.join(ENDINGS)}")
     options = Options.model_validate(said)
@@ -178,16 +190,6 @@ def inpaint_command(
             say=say,
         )
     say(f"wrote {out}")
-
-
-def override(settings: dict[str, Any], overrides: list[str]) -> None:
-    """Lay `--set` values over settings that came from options; changes `settings`."""
-    import yaml
-
-    from .config import Document
-
-    document = Document(yaml.safe_dump(settings), "options").override(overrides)
-    settings.update(document.data)
 
 
 @app.command("masks")

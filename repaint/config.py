@@ -19,7 +19,7 @@ Settings_ = TypeVar("Settings_", bound="Settings")
 class Settings(BaseModel):
     """Base of all settings: frozen, strict about types, closed to unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class Document:
@@ -33,23 +33,19 @@ class Document:
         self.name = name
         try:
             root = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.MarkedYAMLError as e:
-            mark = e.problem_mark or e.context_mark
-            where = f"{name}:{mark.line + 1}" if mark else name
-            raise ConfigError(f"{where}: not valid YAML: {e.problem or e.context}") from None
-        except yaml.YAMLError as e:
-            raise ConfigError(f"{name}: not valid YAML: {' '.join(str(e).split())}") from None
+        except (yaml.YAMLError, RecursionError) as e:
+            raise _not_yaml(name, e) from None
         if not isinstance(root, yaml.MappingNode):
             found = "nothing" if root is None else "a list" if isinstance(root, yaml.SequenceNode) else "a plain value"
             raise ConfigError(f"{name}: found {found}; a config is a mapping of keys to values")
         self._root = root
         self._overrides: list[str] = []
-        self._refuse_duplicates(root, ())
+        self._check_keys(root, (), ())
         loader = yaml.SafeLoader("")
         try:
             self.data: dict[str, Any] = loader.construct_document(root)
         except (yaml.YAMLError, ValueError) as e:
-            raise ConfigError(f"{name}: not valid YAML: {' '.join(str(e).split())}") from None
+            raise _not_yaml(name, e) from None
 
     @classmethod
     def read(cls, path: str | Path) -> Document:
@@ -70,7 +66,11 @@ class Document:
             dotted, equals, value = setting.partition("=")
             if not equals or not dotted:
                 raise ConfigError(f"--set {setting}: must look like key.0.key=value")
-            self._set(dotted.replace("[", ".").replace("]", "").split("."), yaml.safe_load(value), setting)
+            try:
+                said = yaml.safe_load(value)
+            except (yaml.YAMLError, ValueError, RecursionError) as e:
+                raise ConfigError(f"--set {setting}: the value is not valid YAML: {_reason(e)}") from None
+            self._set(dotted.replace("[", ".").replace("]", "").split("."), said, setting)
             self._overrides.append(dotted)
         return self
 
@@ -121,21 +121,28 @@ class Document:
                     here[index] = {}
                 here = here[index]
 
-    def _refuse_duplicates(self, node: yaml.Node, loc: tuple[str | int, ...]) -> None:
+    def _check_keys(self, node: yaml.Node, loc: tuple[str | int, ...], around: tuple[yaml.Node, ...]) -> None:
+        """Refuse keys that are not text, or stand twice, and anchors that hold themselves."""
+        if node in around:
+            raise ConfigError(f"{self.name}:{node.start_mark.line + 1}: {dotted_key(loc)}: holds itself (an alias)")
+        around = (*around, node)
         if isinstance(node, yaml.MappingNode):
             seen: dict[str, int] = {}
             for key, value in node.value:
                 line = key.start_mark.line + 1
+                if key.tag not in TEXT_TAGS:
+                    found = repr(key.value) if isinstance(key, yaml.ScalarNode) else "a list or a mapping"
+                    raise ConfigError(f"{self.name}:{line}: {_key_and(loc)}found {found} as a key; a key must be text")
                 if key.value in seen:
                     raise ConfigError(
                         f"{self.name}:{line}: {dotted_key((*loc, key.value))}: found twice, "
                         f"first in line {seen[key.value]}; keep one"
                     )
                 seen[key.value] = line
-                self._refuse_duplicates(value, (*loc, key.value))
+                self._check_keys(value, (*loc, key.value), around)
         elif isinstance(node, yaml.SequenceNode):
             for i, value in enumerate(node.value):
-                self._refuse_duplicates(value, (*loc, i))
+                self._check_keys(value, (*loc, i), around)
 
 
 def explained(model: type[Settings], data: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
@@ -143,9 +150,11 @@ def explained(model: type[Settings], data: Mapping[str, Any]) -> list[tuple[tupl
     try:
         model.model_validate(data)
     except ValidationError as e:
-        errors = e.errors()
-        deeper = {error["loc"][:n] for error in errors for n in range(len(error["loc"]))}
-        return [(error["loc"], _words(model, error)) for error in errors if error["loc"] not in deeper]
+        found: dict[tuple[str | int, ...], list[ErrorDetails]] = {}
+        for error in e.errors():
+            found.setdefault(_keys_of(model, error["loc"]), []).append(error)
+        deeper = {loc[:n] for loc in found for n in range(len(loc))}
+        return [(loc, _either(model, errors)) for loc, errors in found.items() if loc not in deeper]
     return []
 
 
@@ -173,12 +182,25 @@ def _child(node: yaml.Node, key: str | int) -> tuple[int, yaml.Node] | None:
     if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
         return node.value[key].start_mark.line, node.value[key]
     if isinstance(node, yaml.MappingNode):
-        for k, v in node.value:
+        for k, v in reversed(node.value):  # merged keys stand first, and give way
             if k.value == str(key):
                 return k.start_mark.line, v
     return None
 
 
+def _not_yaml(name: str, e: Exception) -> ConfigError:
+    mark = (e.problem_mark or e.context_mark) if isinstance(e, yaml.MarkedYAMLError) else None
+    return ConfigError(f"{name}{f':{mark.line + 1}' if mark else ''}: not valid YAML: {_reason(e)}")
+
+
+def _reason(e: Exception) -> str:
+    if isinstance(e, RecursionError):
+        return "nested too deeply"
+    problem = (e.problem or e.context) if isinstance(e, yaml.MarkedYAMLError) else None
+    return " ".join((problem or str(e)).split())
+
+
+TEXT_TAGS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
 WANTED = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -190,7 +212,28 @@ WANTED = {
     "model_type": "a mapping of keys to values",
     "model_attributes_type": "a mapping of keys to values",
     "dict_type": "a mapping of keys to values",
+    "too_short": "a list of at least one",
+    "finite_number": "a finite number",
 }
+
+
+def _keys_of(model: type[Settings], loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """`loc` without what pydantic adds to tell the members of a union apart."""
+    here: type[BaseModel] | None = model
+    for i, key in enumerate(loc):
+        if isinstance(key, int):
+            continue
+        if here is None:
+            return loc[:i]
+        field = here.model_fields.get(key)
+        here = _model_in(field.annotation) if field else None
+    return loc
+
+
+def _either(model: type[Settings], errors: Sequence[ErrorDetails]) -> str:
+    """The words for one value, which each member of a union may have refused for its own reason."""
+    first, *others = dict.fromkeys(_words(model, error) for error in errors)
+    return " or ".join([first, *(words.rpartition("; must be ")[2] for words in others)])
 
 
 def _words(model: type[Settings], error: ErrorDetails) -> str:
@@ -206,7 +249,8 @@ def _words(model: type[Settings], error: ErrorDetails) -> str:
     if kind in WANTED:
         return f"{found}; must be {WANTED[kind]}"
     if kind == "literal_error":
-        return f"{found}; must be one of {context['expected']}"
+        several = "one of " if " or " in context["expected"] else ""
+        return f"{found}; must be {several}{context['expected']}"
     words = error["msg"].removeprefix("Input should be ").removeprefix("Value should ")
     return f"{found}; must be {words}"
 
@@ -238,5 +282,5 @@ def _shown(value: Any) -> str:
         return "a mapping"
     if isinstance(value, (list, tuple)):
         return "a list"
-    text = repr(value)
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 
@@ -26,7 +27,7 @@ def read_bytes(path: str | Path) -> bytes:
         OSError: as `open` does, for remote paths too.
     """
     if is_remote(path):
-        with blobfile().BlobFile(str(path), "rb") as f:
+        with _remote() as remote, remote.BlobFile(str(path), "rb") as f:
             return f.read()
     return Path(path).read_bytes()
 
@@ -41,7 +42,7 @@ def write_bytes(path: str | Path, data: bytes) -> None:
         OSError: if the folder cannot be written or the disk is full.
     """
     if is_remote(path):
-        with blobfile().BlobFile(str(path), "wb") as f:
+        with _remote() as remote, remote.BlobFile(str(path), "wb", partial_writes_on_exc=False) as f:
             f.write(data)
         return
     path = Path(path)
@@ -62,13 +63,15 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 
 def exists(path: str | Path) -> bool:
     if is_remote(path):
-        return blobfile().exists(str(path))
+        with _remote() as remote:
+            return remote.exists(str(path))
     return Path(path).exists()
 
 
 def is_dir(path: str | Path) -> bool:
     if is_remote(path):
-        return blobfile().isdir(str(path))
+        with _remote() as remote:
+            return remote.isdir(str(path))
     return Path(path).is_dir()
 
 
@@ -81,6 +84,13 @@ def join(folder: str | Path, *parts: str) -> str:
 def relative(path: str, folder: str) -> str:
     """`path` as seen from `folder`, '/' between parts; remote paths as they are."""
     return path if is_remote(path) else Path(os.path.relpath(path, folder)).as_posix()
+
+
+def is_within(path: str | Path, folder: str | Path) -> bool:
+    """Whether `path` is `folder` or lies below it."""
+    if is_remote(path) or is_remote(folder):
+        return f"{str(path).rstrip('/')}/".startswith(f"{str(folder).rstrip('/')}/")
+    return Path(path).resolve().is_relative_to(Path(folder).resolve())
 
 
 def remove_parts(folder: str | Path) -> None:
@@ -97,15 +107,25 @@ def list_files(folder: str | Path, endings: tuple[str, ...]) -> list[str]:
         endings: lower-case endings with their dot, '.png'; compared without regard to case.
     """
     if is_remote(folder):
-        root = str(folder).rstrip("/")
-        found = [
-            f"{at.rstrip('/')}/{name}"[len(root) + 1 :] for at, _, names in blobfile().walk(root) for name in names
-        ]
+        with _remote() as remote:
+            walked = [(at.rstrip("/"), names) for at, _, names in remote.walk(str(folder).rstrip("/"))]
+        root = walked[0][0] if walked else ""  # as blobfile spells it: https:// has become az://
+        found = [f"{at}/{name}"[len(root) + 1 :] for at, names in walked for name in names]
     else:
         found = [Path(at, name).relative_to(folder).as_posix() for at, _, names in os.walk(folder) for name in names]
     wanted = [f for f in found if f.lower().endswith(endings)]
     shown = (f for f in wanted if not any(part.startswith(".") for part in PurePosixPath(f).parts))
     return sorted(shown, key=lambda f: PurePosixPath(f).parts)
+
+
+@contextlib.contextmanager
+def _remote() -> Iterator[ModuleType]:
+    """`blobfile`, its own errors as OSError."""
+    module = blobfile()
+    try:
+        yield module
+    except module.Error as e:
+        raise OSError(e.message) from e
 
 
 def _umask() -> int:

@@ -26,7 +26,12 @@ def corners(hole: Tensor, size: int, overlap: int) -> list[tuple[int, int]]:
 
     Args:
         hole: (1, H, W) bool, at least `size` px on both sides.
+
+    Raises:
+        ValueError: if `overlap` is more than half of `size`; windows would have no inside.
     """
+    if not 0 <= overlap <= size // 2:
+        raise ValueError(f"overlap must lie in 0..{size // 2} px, got {overlap}")
     cell = max(1, size // 8)
     tops, rows = _shown(hole.shape[-2], size, overlap // 2, cell)
     lefts, columns = _shown(hole.shape[-1], size, overlap // 2, cell)

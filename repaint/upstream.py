@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,7 @@ NO_MEANING = {
     *("use_value_logger", "value_logger", "debug"),
 }
 NO_MEANING_IN_DATA = {"drop_last", "return_dataloader", "ds_conf"}
+FOLDERS = ("srs", "lrs", "gts", "gt_keep_masks")
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ class Imported:
 
 def is_published(data: Mapping[str, Any]) -> bool:
     """Whether this is a config file of the published RePaint code."""
-    return "model_path" in data and "schedule_jump_params" in data and "eval" in (data.get("data") or {})
+    sets = data.get("data")
+    return "model_path" in data and "schedule_jump_params" in data and isinstance(sets, Mapping) and "eval" in sets
 
 
 def imported(document: Document) -> Imported:
@@ -119,6 +121,9 @@ def _imported(document: Document, old: dict[str, Any]) -> Imported:
         raise _Wrong(
             ("schedule_jump_params",), f"found {jumps!r}; must be a mapping with t_T, jump_length, jump_n_sample"
         )
+    for key in ("t_T", "jump_length", "jump_n_sample"):
+        if key not in jumps:
+            raise _Wrong(("schedule_jump_params",), f"{key} is missing; it must be given")
 
     inpaint = {
         "prior": old["model_path"],
@@ -164,7 +169,10 @@ def _imported(document: Document, old: dict[str, Any]) -> Imported:
 
 
 def _guidance(old: Mapping[str, Any]) -> dict[str, Any]:
-    guided = bool(old.get("classifier_path")) and (old.get("classifier_scale") or 0) > 0
+    scale = old.get("classifier_scale") or 0
+    if not isinstance(scale, (int, float)):
+        raise _Wrong(("classifier_scale",), f"found {scale!r}; must be a number")
+    guided = bool(old.get("classifier_path")) and scale > 0
     if not guided and not old.get("class_cond"):
         return {}
     if old.get("cond_y") is None:
@@ -177,7 +185,7 @@ def _guidance(old: Mapping[str, Any]) -> dict[str, Any]:
         depth = {"num_res_blocks": old["classifier_depth"]} if old.get("classifier_depth") else {}
         said["classifier"] = {
             "weights": old["classifier_path"],
-            "scale": float(old["classifier_scale"]),
+            "scale": float(scale),
             "architecture": depth,
         }
     return said
@@ -198,20 +206,30 @@ def _ignored(old: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[str]:
         elif key in READ_FROM_SHAPES:
             yield f"{key} (read from the weights)"
         elif key not in USED:
-            hint = did_you_mean(key, sorted(USED))
-            yield f"{key} (unknown{hint if 'did you mean' in hint else ''})"
+            yield f"{key} ({_unknown(key, USED)})"
+    for key in old["data"]:
+        if key != "eval":
+            yield f"data.{key}"
     for key in data:
         if key in NO_MEANING_IN_DATA:
             yield f"data.eval.{key}"
         elif key not in USED_IN_DATA:
-            yield f"data.eval.{key} (unknown)"
+            yield f"data.eval.{key} ({_unknown(key, USED_IN_DATA)})"
+    for key in data["paths"]:
+        if key not in FOLDERS:
+            yield f"data.eval.paths.{key} ({_unknown(key, FOLDERS)})"
+
+
+def _unknown(key: str, known: Iterable[str]) -> str:
+    hint = did_you_mean(key, sorted(known))
+    return f"unknown{hint}" if "did you mean" in hint else "unknown"
 
 
 def _parent(folders: list[str], results: str) -> str:
     """The folder that holds all four, for what goes beside them; that of the results if it is none of its own."""
     try:
         parent = os.path.commonpath([f for f in folders if f])
-    except ValueError:
+    except (ValueError, TypeError):
         return results
     return parent if os.path.normpath(parent) not in (".", "/", "..") and parent not in folders else results
 
@@ -219,9 +237,19 @@ def _parent(folders: list[str], results: str) -> str:
 def _in_old_words(document: Document, config: dict[str, Any]) -> Iterator[str]:
     """The errors of the new config, at the lines of the old keys they come from."""
     for loc, words in explained(RunConfig, config):
-        key = str(loc[-1])
-        path = next((p for p in _paths(document.data, ()) if p[-1] == OLD_NAMES.get(key, key)), (key,))
+        key = _old_name(loc)
+        path = next((p for p in _paths(document.data, ()) if p[-1] == key), (key,))
         yield f"{document.where(path)}: {'.'.join(map(str, path))}: {words}"
+
+
+def _old_name(loc: tuple[str | int, ...]) -> str:
+    match loc:
+        case ("folders", "masks"):
+            return "gt_keep_masks"
+        case (*_, "classifier", "architecture", "num_res_blocks"):
+            return "classifier_depth"
+        case _:
+            return OLD_NAMES.get(str(loc[-1]), str(loc[-1]))
 
 
 OLD_NAMES = {

@@ -12,17 +12,10 @@ import torch
 from PIL import Image, ImageCms
 from PIL.ExifTags import IFD, Base
 
-from repaint.image import (
-    Meta,
-    Photo,
-)
+from repaint.image import Meta, Photo
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
-
 GREY = SRGB[:16] + b"GRAY" + SRGB[20:]
-
-
 KINDS = [  # every kind of photo a format holds exactly: format, bits, grey, alpha
     *itertools.product(("png", "tiff"), (8, 16), (False, True), (False, True)),
     *itertools.product(("webp",), (8,), (False,), (False, True)),

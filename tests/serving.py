@@ -1,15 +1,19 @@
+"""Weights served on loopback, to fetch them from there."""
+
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import os
 import re
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
+from repaint.weights.catalog import Entry, Url
+
 BYTES = bytes(range(256)) * 20_000  # several chunks
-
-
 HALF = 3_000_001
 
 
@@ -75,3 +79,29 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 def in_folder(folder: Path) -> list[str]:
     return sorted(os.listdir(folder))
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[Server]:
+    with Server() as server:  # closes the socket and waits for its threads
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.go.set()
+        server.shutdown()
+        thread.join()
+
+
+def entry_at(url: str) -> Entry:
+    """What the catalogue might say of the served bytes."""
+    return Entry(
+        name="w",
+        file="w.pt",
+        kind="prior",
+        source=Url(url),
+        page="https://example.org",
+        purpose="a test",
+        licence="research only",
+        commercial=False,
+        sha256=sha256(BYTES),
+    )

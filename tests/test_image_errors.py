@@ -14,24 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from repaint.errors import ImageError
-from repaint.image import (
-    Photo,
-    decode_photo,
-    encode_photo,
-    read_mask,
-    read_photo,
-    write_mask,
-    write_photo,
-)
+from repaint.image import Photo, decode_photo, encode_photo, read_mask, read_photo, write_mask, write_photo
 
-from .pictures import (
-    cv2_png,
-    levels,
-    make_photo,
-    picture,
-    saved,
-    saved_tiff,
-)
+from .pictures import cv2_png, levels, make_photo, picture, saved, saved_tiff
 
 
 def forged_png(width: int, height: int) -> bytes:

@@ -6,12 +6,7 @@ import torch
 from PIL import Image
 
 from repaint.errors import ImageError
-from repaint.image import (
-    decode_mask,
-    encode_mask,
-    read_mask,
-    write_mask,
-)
+from repaint.image import decode_mask, encode_mask, read_mask, write_mask
 
 from .pictures import make_exif, rng, saved
 

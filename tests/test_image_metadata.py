@@ -11,13 +11,7 @@ import torch
 from PIL import Image, ImageOps
 from PIL.ExifTags import IFD, Base
 
-from repaint.image import (
-    FORMATS,
-    Meta,
-    Photo,
-    decode_photo,
-    encode_photo,
-)
+from repaint.image import FORMATS, Meta, Photo, decode_photo, encode_photo
 
 from .pictures import (
     GREY,

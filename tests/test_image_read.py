@@ -8,12 +8,7 @@ import pyvips
 import torch
 from PIL import Image, ImageCms
 
-from repaint.image import (
-    FORMATS,
-    Meta,
-    decode_photo,
-    encode_photo,
-)
+from repaint.image import FORMATS, Meta, decode_photo, encode_photo
 
 from .pictures import cv2_png, levels, make_photo, picture, planes, samples_of, saved, saved_tiff, with_chunk
 

@@ -12,17 +12,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from repaint.image import (
-    ENDINGS,
-    FORMATS,
-    Meta,
-    Photo,
-    decode_photo,
-    encode_photo,
-    luma,
-    read_photo,
-    write_photo,
-)
+from repaint.image import ENDINGS, FORMATS, Meta, Photo, decode_photo, encode_photo, luma, read_photo, write_photo
 
 from .pictures import KINDS, assert_same_exif, make_photo, samples_of
 

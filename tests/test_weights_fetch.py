@@ -12,38 +12,23 @@ import pytest
 
 from repaint.errors import WeightsError
 from repaint.weights import store
-from repaint.weights.catalog import Entry, Url
+from repaint.weights.catalog import Url
 from repaint.weights.store import fetch, is_present
 
-from .serving import BYTES, HALF, Server, in_folder, sha256
+from .serving import BYTES, HALF, entry_at, in_folder, serving, sha256
 
 
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(store, "RETRY_AFTER_S", (0.0, 0.0))
-    with Server() as server:  # closes the socket and waits for its threads
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with serving() as server:
         yield server
-        server.go.set()
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
 def entry(server):
-    return Entry(
-        name="w",
-        file="w.pt",
-        kind="prior",
-        source=Url(server.url),
-        page="https://example.org",
-        purpose="a test",
-        licence="research only",
-        commercial=False,
-        sha256=sha256(BYTES),
-    )
+    return entry_at(server.url)
 
 
 def test_fetched_file_is_the_served_one_and_nothing_lies_beside_it(server, entry, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from repaint.diffusion import linear_schedule
 from repaint.errors import WeightsError
@@ -156,14 +155,6 @@ def test_classifier_loads_and_says_logits(tmp_path):
 # --- what is refused, each in one line ---
 
 
-class Malicious:
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.marker}",)
-
-
 def zipped_and_legacy(path: Path, content: object) -> None:
     torch.save(content, path, _use_new_zipfile_serialization=path.name.startswith("zip"))
 
@@ -171,7 +162,7 @@ def zipped_and_legacy(path: Path, content: object) -> None:
 @pytest.mark.parametrize("name", ["zip.pt", "legacy.pt"])
 def test_pickle_that_would_run_a_program_is_refused_and_does_not(tmp_path, state, name):
     marker = tmp_path / "was-here"
-    zipped_and_legacy(tmp_path / name, {"state_dict": state, "extra": Malicious(marker)})
+    zipped_and_legacy(tmp_path / name, {"state_dict": state, "extra": tiny.Malicious(marker)})
     line = the_line(tmp_path / name)
     assert "refused: unpickling it would run" in line
     assert "system" in line
@@ -181,7 +172,7 @@ def test_pickle_that_would_run_a_program_is_refused_and_does_not(tmp_path, state
 def test_malicious_pickle_in_a_diffusers_folder_does_not_run(tmp_path, diffusers_folder):
     marker, folder = tmp_path / "was-here", tmp_path / "folder"
     shutil.copytree(diffusers_folder("root", ".bin"), folder)
-    torch.save({"conv_in.weight": Malicious(marker)}, folder / "diffusion_pytorch_model.bin")
+    torch.save({"conv_in.weight": tiny.Malicious(marker)}, folder / "diffusion_pytorch_model.bin")
     assert "diffusers cannot load it" in the_line(folder)
     assert not marker.exists()
 
@@ -319,24 +310,14 @@ def diffusers_folder(tmp_path_factory):
     from diffusers import DDPMScheduler, UNet2DModel
 
     torch.manual_seed(0)
-    network = UNet2DModel(
-        sample_size=16,
-        block_out_channels=(32, 32),
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-        attention_head_dim=8,
-    )
+    network = UNet2DModel(**tiny.DIFFUSERS)
 
     def made(layout: str, ending: str, **scheduler: Any) -> Path:
         folder = tmp_path_factory.mktemp("diffusers")
         unet, schedule = (folder / "unet", folder / "scheduler") if layout == "pipeline" else (folder, folder)
-        network.save_pretrained(unet)
+        network.save_pretrained(unet, safe_serialization=ending == ".safetensors")
         DDPMScheduler(**scheduler).save_pretrained(schedule)
-        if ending == ".bin":
-            weights = unet / "diffusion_pytorch_model.safetensors"
-            torch.save(load_file(weights), weights.with_suffix(".bin"))
-            weights.unlink()
+        assert (unet / f"diffusion_pytorch_model{ending}").exists()
         return folder
 
     made.network = network.eval()

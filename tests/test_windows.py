@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 from torch import Tensor
 
 from repaint.diffusion import Denoised, NetworkPrior, Windowed, linear_schedule
-from repaint.tiling import corners, feather, resized
+from repaint.tiling import corners, feather, resized, starts
 
 from . import tiny
 
@@ -42,6 +43,28 @@ def some_holes(height: int, width: int, seed: int) -> Tensor:
 
 def windowed(denoiser: Pointwise | NetworkPrior, hole: Tensor, overlap: int = 4, batch: int = 3) -> Windowed:
     return Windowed(denoiser, 16, hole, overlap, batch)
+
+
+@pytest.mark.parametrize("window", [1, 7, 16, 64])
+def test_rows_of_windows_cover_their_side_and_overlap_as_asked(window):
+    for overlap in {0, window // 4, window - 1}:
+        for length in range(1, 5 * window):
+            begins = starts(length, window, overlap)
+            assert begins[0] == 0
+            assert begins[-1] == max(0, length - window)
+            assert all(0 < b - a <= window - overlap for a, b in pairwise(begins)), (length, window, overlap)
+
+
+@pytest.mark.parametrize("overlap", [-1, 16, 20])
+def test_overlap_must_be_smaller_than_the_window(overlap):
+    with pytest.raises(ValueError, match=rf"overlap must lie in 0..15 px, got {overlap}"):
+        starts(50, 16, overlap)
+
+
+@pytest.mark.parametrize("overlap", [-1, 9, 15])
+def test_windows_must_have_an_inside(overlap):
+    with pytest.raises(ValueError, match=rf"overlap must lie in 0..8 px, got {overlap}"):
+        corners(torch.ones(1, 40, 40, dtype=torch.bool), 16, overlap)
 
 
 @pytest.mark.parametrize("overlap", [0, 4, 8])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,14 @@ CLASSIFIER = {
     "num_classes": 5,
 }
 CLASSES = {"class_cond": True, "num_classes": 5}
+DIFFUSERS = {  # of a UNet2DModel
+    "sample_size": SIZE,
+    "block_out_channels": (32, 32),
+    "layers_per_block": 1,
+    "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+    "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+    "attention_head_dim": 8,
+}
 HINTS = ("num_head_channels", "num_heads", "num_heads_upsample", "use_new_attention_order")  # shapes do not tell
 
 
@@ -80,6 +89,16 @@ def saved(path: Path, state: dict[str, Tensor], architecture: dict[str, Any]) ->
     else:
         torch.save(state, path)
     return path
+
+
+class Malicious:
+    """Unpickled, it makes a file: proof that code has run."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self.marker}",)
 
 
 class Spy:

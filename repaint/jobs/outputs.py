@@ -8,7 +8,8 @@ from dataclasses import replace
 from torch import Tensor
 
 from .. import files
-from ..image import ENDINGS, Meta, Photo, encode_photo, write_photo
+from ..errors import RunError
+from ..image import ENDINGS, Meta, Photo, encode_photo
 from ..report import Row
 from ..tiling import resized
 from .manifest import Record
@@ -33,22 +34,46 @@ class Outputs:
         """Write a result and what goes with it, the result last; its name relative to the folder of results.
 
         Raises:
-            ImageError: if it cannot be written.
+            ImageError: if its format cannot hold it; then nothing is written.
+            OSError: if it cannot be written.
         """
         assert prepared.keep is not None
         keep, more, name = prepared.keep.float(), self.config.folders, self._name(item, sample)
         plain = replace(prepared, keep=None, alpha=None, meta=Meta("png", bits=prepared.meta.bits))
+        found: dict[str, bytes] = {}
         for folder, rgb in (
             (more.masked, prepared.rgb * keep),
             (more.originals, prepared.rgb),
             (more.masks, keep.expand(3, -1, -1)),
         ):
             if folder is not None:
-                write_photo(files.join(folder, f"{item.stem}.png"), replace(plain, rgb=rgb))
+                found[files.join(folder, f"{item.stem}.png")] = encode_photo(replace(plain, rgb=rgb), "png")
         for kind, rgb in (("input", prepared.rgb), ("mask", keep.expand(3, -1, -1)), (f"result-{sample}", result.rgb)):
-            files.write_bytes(files.join(self.config.output, _thumbnail_name(item, kind)), _thumbnail(rgb))
-        write_photo(files.join(self.results, name), result, quality=self.config.quality)
+            found[files.join(self.config.output, _thumbnail_name(item, kind))] = _thumbnail(rgb)
+        format = ENDINGS["." + name.rpartition(".")[2].lower()]
+        found[self.path(item, sample)] = encode_photo(result, format, quality=self.config.quality)
+        for path, data in found.items():
+            files.write_bytes(path, data)
         return name
+
+    def refuse_among_sources(self, items: Sequence[Item]) -> None:
+        """Nothing, if no result would overwrite an image or a mask, or be taken for one by the next start.
+
+        Raises:
+            RunError: otherwise.
+        """
+        more = self.config.folders.model_dump(exclude_none=True)
+        written = {"output": self.config.output, **{f"folders.{key}": folder for key, folder in more.items()}}
+        for key, place in (("images", self.config.images), ("masks", self.config.masks)):
+            for what, folder in written.items():
+                if place is not None and files.is_dir(place) and files.is_within(folder, place):
+                    raise RunError(f"{what}: {folder} lies in {key} ({place}), among what is read; choose another")
+        sources = {source for item in items for source in (item.image, item.mask)}
+        for item in items:
+            beside = (files.join(folder, f"{item.stem}.png") for key, folder in more.items() if key != "results")
+            for result in (*beside, *(self.path(item, sample) for sample in range(self.config.samples))):
+                if result in sources:
+                    raise RunError(f"output: {result} is read by this run and would be overwritten; choose another")
 
     def rows(self, records: Sequence[Record], items: Sequence[Item]) -> list[Row]:
         """What the report shows: a row for each photo."""

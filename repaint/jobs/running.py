@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -91,6 +92,7 @@ def run(config: RunConfig, watch: Watch = lambda status: None) -> Report:
         RunStopped: in the middle of it, if results cannot be written; the same call goes on.
     """
     items, remarks = paired(config)
+    Outputs(config).refuse_among_sources(items)
     with _alone_in(config.output):
         manifest = _opened(config)
         stage = config.stages[0].inpaint.build(
@@ -184,8 +186,18 @@ class _Run:
         try:
             output = self.outputs.write(item, shot.sample, prepared, photo)
             self._record(shot, "done", output=output, calls=calls, seconds=round(seconds, 3), note=note)
-        except (OSError, ImageError) as e:
-            raise RunStopped(f"{e}; {self.status.done} results are kept, the same command goes on from there") from None
+        except ImageError as e:
+            self._failed(shot, str(e))
+            return
+        except OSError as e:
+            if e.errno == errno.ENAMETOOLONG:
+                self._failed(shot, f"{item.name}: the name is too long for what is written beside its result")
+                return
+            kept = self.status.done + self.status.skipped
+            raise RunStopped(
+                f"{self.config.output}: cannot be written: {e.strerror or e}; "
+                f"results kept: {kept}, the same command goes on from there"
+            ) from None
         if note:
             self._say(f"{item.name}: {note}")
         self._tell(done=self.status.done + 1, share=0.0)
@@ -256,24 +268,25 @@ def _opened(config: RunConfig) -> Manifest:
         RunError: if it does, or cannot be written.
     """
     path = files.join(config.output, CONFIG_NAME)
-    if files.exists(path):
-        _refuse_other_settings(config, path)
     try:
+        manifest = Manifest(config.output)
+        if files.exists(path):
+            _refuse_other_settings(config, path, manifest)
         files.write_bytes(path, resolved(config).encode())
         for folder in {config.output, *config.folders.model_dump(exclude_none=True).values()}:
             files.remove_parts(folder)
     except OSError as e:
         raise RunError(f"{config.output}: cannot be written: {e.strerror or e}") from None
-    return Manifest(config.output)
+    return manifest
 
 
-def _refuse_other_settings(config: RunConfig, path: str) -> None:
+def _refuse_other_settings(config: RunConfig, path: str, manifest: Manifest) -> None:
     try:
         there = Document(files.read_bytes(path).decode(), path).check(RunConfig)
     except (RepaintError, OSError, UnicodeDecodeError):
         raise RunError(f"{path}: is not of a run this version can go on with; choose another output") from None
     differing = list(_differences(there.what_makes_pictures(), config.what_makes_pictures(), ""))
-    if differing:
+    if differing and any(record.status == "done" for record in manifest.records.values()):
         more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
         raise RunError(
             f"{config.output}: holds results of other settings ({differing[0]}{more}); choose another output"

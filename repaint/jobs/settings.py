@@ -78,7 +78,7 @@ class RunConfig(Settings):
 
     def what_makes_pictures(self) -> dict[str, Any]:
         """The settings that a picture depends on."""
-        said = self.model_dump(mode="json", exclude=set(SPEED_ONLY))
+        said = self.model_dump(mode="json", exclude={*SPEED_ONLY, "output"})
         for stage in said["stages"]:
             for settings in stage.values():
                 settings.pop("weights_dir")

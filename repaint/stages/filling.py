@@ -152,9 +152,9 @@ class Filler:
             raise ValueError("a photo to inpaint must have a mask (keep)")
         if self.settings.fit == "crop":
             photo = centre_cropped(photo, self.size)
+        if not self.settings.soft_masks:
             assert photo.keep is not None
-            if not self.settings.soft_masks:
-                photo = dataclasses.replace(photo, keep=photo.keep >= 1)
+            photo = dataclasses.replace(photo, keep=photo.keep >= 1)
         if self.settings.grow_px:
             assert photo.keep is not None
             photo = dataclasses.replace(photo, keep=grown(photo.keep >= 1, self.settings.grow_px))

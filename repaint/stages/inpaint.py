@@ -23,7 +23,9 @@ class Repaint(Settings):
     t_T: int = Field(
         default=250, ge=1, le=1000, description="steps from pure noise to image; respaces the prior's schedule"
     )
-    jump_length: int = Field(default=10, ge=1, description="how far one jump climbs back up")
+    jump_length: int = Field(
+        default=10, ge=1, validate_default=True, description="how far one jump climbs back up; below t_T"
+    )
     jump_n_sample: int = Field(default=10, ge=1, description="how often each anchor is passed; 1 = no resampling")
     n_sample: int = Field(default=1, ge=1, description="how often each single state is passed")
     jump2_length: int = Field(default=1, ge=1)
