@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from .errors import ImageError
+from .errors import ImageError, RunError
 from .image import read_mask, read_photo, write_photo
 from .stages.inpaint import Device, Inpaint, Precision, Progress
 
@@ -35,6 +35,7 @@ def inpaint_file(
     Raises:
         ImageError: if the photo or the mask cannot be read, do not fit each other, or `out` cannot be written.
         WeightsError, ConfigError: as `Inpaint.build`.
+        RunError: if the network fails, for want of memory or otherwise.
     """
     picture, marks = read_photo(photo), read_mask(mask, hole=hole)
     (_, H, W), (_, h, w) = picture.rgb.shape, marks.keep.shape
@@ -50,7 +51,11 @@ def inpaint_file(
     for remark in stage.remarks:
         say(remark)
     progress = None
-    for progress in stage([replace(picture, keep=marks.keep)], [seed]):
-        tell(progress)
+    try:
+        for progress in stage([replace(picture, keep=marks.keep)], [seed]):
+            tell(progress)
+    except (RuntimeError, MemoryError) as e:
+        reason = str(e).strip().partition("\n")[0] or type(e).__name__
+        raise RunError(f"{photo}: cannot be filled: {reason}") from None
     assert progress is not None
     write_photo(out, progress.photos[0], quality=quality)

@@ -231,6 +231,9 @@ def main(words: list[str]) -> int:
         for part in ("repaint", "tests"):
             shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", folder)
+        for test in dict.fromkeys(MUTANTS[i][1] for i in chosen(words)):
+            if fails(folder, test):
+                raise SystemExit(f"{test} fails without a mistake")
         for i in chosen(words):
             file, test, what, old, new = MUTANTS[i]
             path = folder / "repaint" / file

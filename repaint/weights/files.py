@@ -57,7 +57,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     try:
         with safe_open(path, framework="pt", device="cpu") as f:
-            return {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}  # noqa: SIM118 (not a dict)
+            # Copied, since kernels sum in another order where tensors are not aligned, as in a file they need not be.
+            return {k: f.get_tensor(k).clone() for k in f.keys()}, f.metadata() or {}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as e:
         raise WeightsError(f"{path}: is cut short or no safetensors file ({e}); fetch it again") from None
 
