@@ -57,7 +57,7 @@ def main(
     plain = plain_networks.randomised(plain_networks.unet(**settings), seed=0).eval().requires_grad_(False)
     ours = unet.build(unet.detect(plain.state_dict(), settings)).eval().requires_grad_(False)
     ours.load_state_dict(plain.state_dict())
-    ours = in_precision(ours, getattr(torch, precision)).to(device, memory_format=torch.channels_last)
+    ours = in_precision(ours, getattr(torch, precision)).to(torch.device(device), memory_format=torch.channels_last)
     plain = plain.to(device)
     if memory_of is not None:
         network = {"plain": plain, "ours": ours}[memory_of]

@@ -219,7 +219,7 @@ def test_file_of_other_things_than_tensors_says_so(tmp_path, content):
     ("name", "words"),
     [
         ("here/w.pt", "no such weights file"),
-        ("here/celeba256_250000.pt", "fetch it with: repaint weights get celebahq-256 --dir"),
+        ("here/celeba256_250000.pt", "get celebahq-256 (to data/pretrained/celeba256_250000.pt)"),
         ("bace-64", "did you mean 'base-64'?"),
         ("celebahq-256", "fetch them with: repaint weights get celebahq-256"),
         (".", "is a folder without a diffusers model"),

@@ -138,7 +138,7 @@ def _resolve(name: str, weights_dir: str) -> tuple[Path, dict[str, Any]]:
             catalog.find(name)  # says which names there are
         if not path.exists():
             known = next((e.name for e in catalog.CATALOG if e.file == path.name), None)
-            hint = f"; repaint weights get {known} fetches it to {store.DEFAULT_DIR}/{path.name}" if known else ""
+            hint = f"; fetch it with: repaint weights get {known} (to {store.DEFAULT_DIR}/{path.name})" if known else ""
             raise WeightsError(f"{path}: no such weights file{hint}")
         by_file = next((e for e in catalog.CATALOG if e.file == path.name), None)
         return path, dict(by_file.hints) if by_file else {}

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from . import files, networks, sampler
+from . import attention, files, networks, sampler
 
 TINY = {"image_size": 16, "num_channels": 64, "num_res_blocks": 1, "channel_mult": "1,2", "attention_resolutions": "8"}
 TINY_CLASSIFIER = {
@@ -151,7 +151,7 @@ def test_head_channels_are_another_way_to_count_heads():
 
 def test_attention_over_equal_keys_is_a_mean():
     q, k, v = torch.randn(2, 4, 9), torch.ones(2, 4, 9), torch.randn(2, 4, 9)
-    torch.testing.assert_close(networks.attention(q, k, v), v.mean(dim=2, keepdim=True).expand(2, 4, 9))
+    torch.testing.assert_close(attention.attention(q, k, v), v.mean(dim=2, keepdim=True).expand(2, 4, 9))
 
 
 def test_pool_without_queries_is_a_mean_over_the_last_third_of_qkv():
