@@ -57,7 +57,7 @@ def main(
     plain = plain_networks.randomised(plain_networks.unet(**settings), seed=0).eval().requires_grad_(False)
     ours = unet.build(unet.detect(plain.state_dict(), settings)).eval().requires_grad_(False)
     ours.load_state_dict(plain.state_dict())
-    ours = in_precision(ours, getattr(torch, precision)).to(torch.device(device), memory_format=torch.channels_last)
+    ours = in_precision(ours, getattr(torch, precision)).to(device).to(memory_format=torch.channels_last)
     plain = plain.to(device)
     if memory_of is not None:
         network = {"plain": plain, "ours": ours}[memory_of]
@@ -79,7 +79,7 @@ def main(
         print(f"batch {batch}: ours is {ratio:.2f} times as fast as plain; outputs differ by {difference:.1e}")
 
     network = image_by_image(ours) if device == "cpu" else ours
-    share = sampler_share(network, size, device, calls=max(repeats, 20))
+    share = sampler_share(network, size, device, calls=max(4, repeats))
     print(f"sampler: adds {100 * share:.1f} % to the time of its network calls (batch 1, {size} px)")
 
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from repaint.image import write_mask
+from repaint.image import write_mask, write_photo
 from repaint.jobs.running import Report, run
 from repaint.stages.inpaint import Inpaint
 
@@ -156,6 +156,20 @@ def test_a_photo_the_stage_fails_at_fails_alone(sound, tmp_path, break_stage, mo
     ]
     monkeypatch.undo()
     assert run(config(tmp_path, batch_size=batch_size)).done == 1
+    assert results(tmp_path / "out").items() <= results(sound / "out").items()
+
+
+def test_a_photo_that_changed_and_failed_is_tried_again_though_its_old_result_is_there(
+    sound, tmp_path, break_stage, monkeypatch
+):
+    dataset(tmp_path, "m.png")
+    write_photo(tmp_path / "images" / "m.png", tiny.photo(16, 16, seed=99))
+    run(config(tmp_path))
+    dataset(tmp_path, "m.png")
+    break_stage(RuntimeError("no"), lines(tmp_path / "out")[0]["seed"])
+    assert run(config(tmp_path)).failed == 1
+    monkeypatch.undo()
+    assert run(config(tmp_path)).done == 1
     assert results(tmp_path / "out").items() <= results(sound / "out").items()
 
 

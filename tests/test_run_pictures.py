@@ -146,6 +146,13 @@ def disc(radius: int) -> np.ndarray:
     return (x * x + y * y <= radius * radius).astype(np.uint8)
 
 
+def test_more_folders_hold_16_bits_where_the_photo_does(tmp_path):
+    pixels = levels(3, np.uint16)
+    photo_file(tmp_path, "a.png", pixels)
+    run(config(tmp_path, folders={"originals": str(tmp_path / "originals")}))
+    assert np.array_equal(cv2.imread(str(tmp_path / "originals" / "a.png"), cv2.IMREAD_UNCHANGED), pixels)
+
+
 def test_photos_of_subfolders_have_results_in_subfolders(tmp_path):
     dataset(tmp_path, "a.png", "deep/er/a.png")
     report = run(config(tmp_path, folders={"masked": str(tmp_path / "masked")}))
