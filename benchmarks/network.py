@@ -79,9 +79,7 @@ def main(
         print(f"batch {batch}: ours is {ratio:.2f} times as fast as plain; outputs differ by {difference:.1e}")
         if batch == 1:
             share = 100 * sampler_share(seconds["ours"], size, device)
-            print(
-                f"batch 1: the sampler adds {share:.1f} % to the time of its network calls (t_T 100, jump_length 10, jump_n_sample 10)"
-            )
+            print(f"batch 1: the sampler adds {share:.1f} % to the time of its network calls (100/10/10)")
 
 
 def in_turn(calls: dict[str, Callable[[], Tensor]], repeats: int, device: str) -> dict[str, float]:
