@@ -65,6 +65,13 @@ def test_same_seed_is_the_same_file_and_another_seed_another_fill(here):
     assert not differs[mask() == 255].any()
 
 
+def test_float16_on_a_cpu_is_float32_and_said(here):
+    inpaint("--device", "cpu")
+    said = inpaint("--device", "cpu", "--precision", "float16", out="half.png")
+    assert said.lines[0] == "repaint: precision: float16 is slower than float32 on a CPU: using float32"
+    assert (here / "half.png").read_bytes() == (here / "out.png").read_bytes()
+
+
 @pytest.mark.parametrize("out", ["x.jpg", "x.TIFF", "new/folder/x.webp"])
 def test_ending_says_the_format(here, out):
     assert inpaint(out=out).lines == [f"repaint: wrote {out}"]

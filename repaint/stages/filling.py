@@ -48,6 +48,8 @@ def built(settings: Inpaint, device: Device, precision: Precision, batch_size: i
     if at.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False  # float32 means float32: pictures do not depend on the device
     name, remarks = settings.chosen_prior()
+    if at.type == "cpu" and precision == "float16":
+        precision, remarks = "float32", (*remarks, "precision: float16 is slower than float32 on a CPU: using float32")
     architecture = settings.architecture.told() if name == settings.prior else {}
     loaded = load_prior(
         name, weights_dir=settings.weights_dir, device=at, precision=precision, architecture=architecture
