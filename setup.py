@@ -36,6 +36,7 @@ setup(
         "transformers>=4.50",  # diffusers' text models, for priors that have one
         "accelerate>=1",  # low-memory loading in diffusers, many GPUs in training
         "facexlib>=0.3",  # finding and aligning faces
+        "spandrel>=0.4",  # upscalers and face restorers, told apart by their shapes
     ],
     extras_require={
         "realesrgan": ["realesrgan>=0.3", "basicsr>=1.4.2"],  # the original upscaler, behind a shim

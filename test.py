@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from repaint.cli import SetOption, answers, run_config
+from repaint.cli import GOES_ON, SetOption, answers, run_config
 
 
-@answers
+@answers(GOES_ON)
 def main(
     conf_path: Annotated[
         Path, typer.Option("--conf_path", help="A config of confs/, or of the published RePaint code.")

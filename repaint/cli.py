@@ -17,6 +17,8 @@ import typer
 from .errors import ConfigError, RepaintError, RunStopped
 
 SOME_FAILED, NOTHING_STARTED, INTERRUPTED = 1, 2, 130
+LARGEST_SEED = 2**63 - 1
+GOES_ON = "; what is done is kept, the same command goes on from there"
 
 app = typer.Typer(
     help="Restore photos: a diffusion prior fills what is damaged, and nothing else changes.",
@@ -38,22 +40,29 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def answers(command: Callable[P, R]) -> Callable[P, R]:
-    """The command, with errors said in one line each and turned into exit codes."""
+def answers(when_stopped: str = "") -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A command, with errors said in one line each and turned into exit codes.
 
-    @functools.wraps(command)
-    def answering(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return command(*args, **kwargs)
-        except RepaintError as e:
-            for line in str(e).splitlines():
-                say(line)
-            raise typer.Exit(SOME_FAILED if isinstance(e, RunStopped) else NOTHING_STARTED) from None
-        except KeyboardInterrupt:
-            say("stopped; what is done is kept, the same command goes on from there")
-            raise typer.Exit(INTERRUPTED) from None
+    Args:
+        when_stopped: what Ctrl-C is answered with, after 'stopped'.
+    """
 
-    return answering
+    def with_answers(command: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(command)
+        def answering(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return command(*args, **kwargs)
+            except RepaintError as e:
+                for line in str(e).splitlines():
+                    say(line)
+                raise typer.Exit(SOME_FAILED if isinstance(e, RunStopped) else NOTHING_STARTED) from None
+            except KeyboardInterrupt:
+                say(f"stopped{when_stopped}")
+                raise typer.Exit(INTERRUPTED) from None
+
+        return answering
+
+    return with_answers
 
 
 def say(line: str) -> None:
@@ -67,7 +76,7 @@ SetOption = Annotated[
 
 
 @app.command("run")
-@answers
+@answers(GOES_ON)
 def run_command(
     file: Annotated[Path, typer.Argument(help="A config: ours, or of the published RePaint code.")],
     set_: SetOption = None,
@@ -110,7 +119,7 @@ def run_config(file: Path, overrides: list[str]) -> None:
 
 
 @app.command("inpaint")
-@answers
+@answers()
 def inpaint_command(
     photo: Annotated[Path, typer.Argument(help="PNG, JPEG, TIFF or WebP.")],
     mask: Annotated[Path, typer.Option(help="Of the same size; black marks what to fill.")],
@@ -119,7 +128,7 @@ def inpaint_command(
     t_T: Annotated[int, typer.Option("--t-T", help="Steps from pure noise to image.")] = 100,
     jump_length: Annotated[int, typer.Option(help="How far one jump climbs back up.")] = 10,
     jump_n_sample: Annotated[int, typer.Option(help="How often each anchor is passed; 1 = no resampling.")] = 2,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, another fill.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Another seed, another fill.")] = 0,
     hole: Annotated[Hole, typer.Option(help="What marks the hole in the mask.")] = Hole.black,
     grow_px: Annotated[int, typer.Option(help="Enlarge the hole by this much.")] = 0,
     feather_px: Annotated[int, typer.Option(help="Blend over this much of what --grow-px added.")] = 0,
@@ -193,7 +202,7 @@ def inpaint_command(
 
 
 @app.command("masks")
-@answers
+@answers()
 def masks_command(
     kind: Annotated[
         str, typer.Argument(help="wide, narrow, super-resolution, lines, half, expand, strokes, scratches.")
@@ -206,7 +215,7 @@ def masks_command(
         Path | None, typer.Option(help="A folder of photos: a mask for each, of its size and name.")
     ] = None,
     count: Annotated[int, typer.Option(min=1)] = 1,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED)] = 0,
 ) -> None:
     """Make masks: PNG, white = keep, black = fill."""
     from .mask_files import write_masks
@@ -221,7 +230,7 @@ def masks_command(
 
 
 @weights_app.command("list")
-@answers
+@answers()
 def weights_list(
     dir: Annotated[str, typer.Option(help="Where fetched weights are.")] = "data/pretrained",
 ) -> None:
@@ -240,7 +249,7 @@ def weights_list(
 
 
 @weights_app.command("get")
-@answers
+@answers(GOES_ON)
 def weights_get(
     names: Annotated[list[str], typer.Argument(help="Names of `repaint weights list`.")],
     dir: Annotated[str, typer.Option(help="Where to put them.")] = "data/pretrained",
@@ -256,7 +265,7 @@ def weights_get(
 
 
 @app.command("schema")
-@answers
+@answers()
 def schema_command() -> None:
     """Print the JSON schema of configs, for editors."""
     import json

@@ -113,7 +113,7 @@ class Document:
             elif isinstance(here, dict):
                 index = key
             else:
-                raise ConfigError(f"--set {setting}: {'.'.join(path[:i])} is {_shown(here)}, which has no keys")
+                raise ConfigError(f"--set {setting}: {'.'.join(path[:i])} is {shown(here)}, which has no keys")
             if last:
                 here[index] = value
             else:
@@ -245,7 +245,7 @@ def _words(model: type[Settings], error: ErrorDetails) -> str:
         return "is missing; it must be given"
     if kind == "value_error":
         return str(context["error"])
-    found = f"found {_shown(error['input'])}"
+    found = f"found {shown(error['input'])}"
     if kind in WANTED:
         return f"{found}; must be {WANTED[kind]}"
     if kind == "literal_error":
@@ -275,7 +275,8 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value of YAML in few words, for messages."""
     if value is None:
         return "nothing"
     if isinstance(value, Mapping):

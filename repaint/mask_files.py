@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import torch
 
 from .errors import ConfigError, ImageError
-from .files import list_files
+from .files import is_within, list_files
 from .image import READABLE, read_photo, write_mask
 from .masks import make_mask
 
@@ -20,11 +20,13 @@ def write_masks(
     The i-th mask is drawn from the seed `seed` + i.
 
     Raises:
-        ConfigError: if the kind is unknown.
+        ConfigError: if the kind is unknown, or `out` lies among the photos, which masks could overwrite.
         ImageError: if a photo cannot be read or a mask cannot be written.
     """
     wanted: list[tuple[str, tuple[int, int]]] = [(f"{i:03}.png", sides) for i in range(count)]
     if like is not None:
+        if is_within(out, like):
+            raise ConfigError(f"--out {out}: lies in {like}, among the photos; choose another folder")
         names = list_files(like, READABLE)
         if not names:
             raise ImageError(f"{like}: holds no photos")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from .errors import ImageError, RunError
+from .files import try_writing
 from .image import read_mask, read_photo, write_photo
 from .stages.inpaint import Device, Inpaint, Precision, Progress
 
@@ -33,10 +34,14 @@ def inpaint_file(
         say: told what the user should know.
 
     Raises:
-        ImageError: if the photo or the mask cannot be read, do not fit each other, or `out` cannot be written.
+        ImageError: if the photo or the mask cannot be read, they do not fit each other, or `out` is one of them or
+            cannot be written.
         WeightsError, ConfigError: as `Inpaint.build`.
         RunError: if the network fails, for want of memory or otherwise.
     """
+    for source, what in ((photo, "photo"), (mask, "mask")):
+        if out.exists() and source.exists() and out.samefile(source):
+            raise ImageError(f"--out {out}: is the {what}, which would be overwritten; choose another name")
     picture, marks = read_photo(photo), read_mask(mask, hole=hole)
     (_, H, W), (_, h, w) = picture.rgb.shape, marks.keep.shape
     if (h, w) != (H, W):
@@ -50,6 +55,10 @@ def inpaint_file(
     stage = settings.build(device, precision)
     for remark in stage.remarks:
         say(remark)
+    try:
+        try_writing(out)
+    except OSError as e:
+        raise ImageError(f"cannot write {out}: {e.strerror or e}") from None
     progress = None
     try:
         for progress in stage([replace(picture, keep=marks.keep)], [seed]):

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from .config import Document, did_you_mean, explained
+from .config import Document, did_you_mean, explained, shown
 from .errors import ConfigError
 from .jobs import RunConfig
 
@@ -34,10 +34,11 @@ CANNOT_BE_IN_DATA = {
     "random_flip": (False, "would flip photos but not masks"),
     "deterministic": (True, "would shuffle the photos"),
 }
+OF_CLASSIFIER = ("classifier_path", "classifier_scale", "classifier_depth")
 USED = {
     *("model_path", "image_size", "timestep_respacing", "diffusion_steps", "noise_schedule", "clip_denoised"),
     *("schedule_jump_params", "data", "seed", "cond_y", "device", "use_fp16"),
-    *("classifier_scale", "classifier_path", "classifier_depth"),
+    *OF_CLASSIFIER,
     *SHAPES_TELL,
     *HEADS,
     *CANNOT_BE,
@@ -194,15 +195,17 @@ def _guidance(old: Mapping[str, Any]) -> dict[str, Any]:
 def _refuse(said: Mapping[str, Any], table: Mapping[str, tuple[Any, str]], at: tuple[str, ...]) -> None:
     for key, (works, otherwise) in table.items():
         if key in said and said[key] is not None and said[key] != works:
-            right = str(works).lower() if isinstance(works, bool) else works
-            raise _Wrong((*at, key), f"found {said[key]!r}, which {otherwise}; must be {right}")
+            raise _Wrong((*at, key), f"found {shown(said[key])}, which {otherwise}; must be {shown(works)}")
 
 
 def _ignored(old: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[str]:
     """The keys that change nothing, with why where it is not plain."""
+    guided = "classifier" in _guidance(old)
     for key in old:
         if key in NO_MEANING:
             yield key
+        elif key in OF_CLASSIFIER and not guided:
+            yield f"{key} (no classifier)"
         elif key in READ_FROM_SHAPES:
             yield f"{key} (read from the weights)"
         elif key not in USED:

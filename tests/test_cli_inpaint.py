@@ -219,5 +219,29 @@ def test_ctrl_c_is_exit_130_and_leaves_no_result(here, monkeypatch):
     monkeypatch.setattr(repaint.single, "write_photo", interrupted)
     said = inpaint()
     assert said.code == 130
-    assert said.error.startswith("stopped")
+    assert said.error == "stopped"  # there is nothing to go on from
     assert not os.path.exists("out.png")
+
+
+@pytest.mark.parametrize("name", ["photo.png", "mask.png"])
+def test_photo_and_mask_are_not_overwritten(here, name):
+    before = (here / name).read_bytes()
+    said = inpaint(out=f"./{name}")
+    assert said.code == 2
+    assert said.error == f"--out {name}: is the {name[:-4]}, which would be overwritten; choose another name"
+    assert (here / name).read_bytes() == before
+
+
+def test_place_that_cannot_be_written_is_said_before_any_work(here, monkeypatch):
+    monkeypatch.setattr("repaint.stages.filling.Filler.run", lambda *_: pytest.fail("work began"))
+    (here / "file").touch()
+    said = inpaint(out="file/out.png")
+    assert said.code == 2
+    assert re.fullmatch(r"cannot write file/out\.png: .+", said.error)
+
+
+def test_seed_beyond_what_a_generator_takes_is_refused(here, settings):
+    assert inpaint("--seed", 2**63 - 1).code == 0
+    settings.clear()
+    assert inpaint("--seed", 2**63).code == 2
+    assert not settings

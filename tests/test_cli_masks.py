@@ -151,6 +151,17 @@ def test_fetch_that_fails_is_exit_2_and_one_line(monkeypatch):
     assert (said.code, said.error) == (2, "https://example.org: cannot be reached")
 
 
+def test_masks_are_not_written_among_the_photos_they_are_like(tmp_path):
+    photo = tmp_path / "a.png"
+    photo.write_bytes(png(pixels(32, 32)))
+    for out in (tmp_path, tmp_path / "masks"):
+        said = called("masks", "lines", "--like", tmp_path, "--out", out)
+        assert said.code == 2
+        assert said.error == f"--out {out}: lies in {tmp_path}, among the photos; choose another folder"
+    assert names(tmp_path) == ["a.png"]
+    assert photo.read_bytes() == png(pixels(32, 32))
+
+
 def test_interrupted_fetch_is_exit_130(monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,27 @@ def test_known_pixels_are_the_same_to_the_bit_and_grey_stays_grey(tmp_path, bits
     assert cv2.imwrite(str(tmp_path / "images" / "a.png"), pixels)
     written = result(tmp_path, "a.png")
     assert_only_the_hole_changed(pixels, cv2.imread(str(written), cv2.IMREAD_UNCHANGED))
+
+
+def test_a_name_that_is_not_utf_8_is_done_and_not_done_again(tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    dataset(tmp_path, "a.png")
+    try:
+        for folder in ("images", "masks"):
+            (tmp_path / folder / "a.png").rename(tmp_path / folder / name)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names alone")
+    assert result(tmp_path, name).exists()
+    assert run(config(tmp_path)).skipped == 1
+
+
+def test_a_grey_photo_is_grey_in_the_report_too(tmp_path):
+    photo_file(tmp_path, "a.png", levels(1))
+    result(tmp_path, "a.png")
+    with Image.open(tmp_path / "out" / "report" / "a-result-0.jpg") as shown:
+        red, green, blue = np.moveaxis(np.asarray(shown.convert("RGB")).astype(int), -1, 0)
+    assert abs(red - green).max() <= 1
+    assert abs(blue - green).max() <= 1
 
 
 def test_a_16_bit_tiff_stays_16_bit(tmp_path):

@@ -65,7 +65,8 @@ class Manifest:
     def add(self, record: Record) -> None:
         """Append a record: in one write, so that a kill leaves a whole line or a last one that is dropped."""
         self.records[record.name, record.sample] = record
-        self._lines.append(json.dumps(asdict(record), ensure_ascii=False).encode())
+        text = json.dumps(asdict(record), ensure_ascii=False)
+        self._lines.append(text.encode(errors="backslashreplace"))  # a name that is not UTF-8, as JSON escapes it
         line = self._lines[-1] + b"\n"
         if files.is_remote(self.path):
             self._rewrite()  # objects cannot grow

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .. import files
 from ..errors import RunError
-from ..image import ENDINGS, Meta, Photo, encode_photo
+from ..image import ENDINGS, Meta, Photo, encode_photo, luma
 from ..report import Row
 from ..tiling import resized
 from .manifest import Record
@@ -48,7 +48,8 @@ class Outputs:
         ):
             if folder is not None:
                 found[files.join(folder, f"{item.stem}.png")] = encode_photo(replace(plain, rgb=rgb), "png")
-        for kind, rgb in (("input", prepared.rgb), ("mask", keep.expand(3, -1, -1)), (f"result-{sample}", result.rgb)):
+        shown = luma(result.rgb).expand(3, -1, -1) if result.meta.grey else result.rgb  # as it is saved
+        for kind, rgb in (("input", prepared.rgb), ("mask", keep.expand(3, -1, -1)), (f"result-{sample}", shown)):
             found[files.join(self.config.output, _thumbnail_name(item, kind))] = _thumbnail(rgb)
         format = ENDINGS["." + name.rpartition(".")[2].lower()]
         found[self.path(item, sample)] = encode_photo(result, format, quality=self.config.quality)

@@ -11,7 +11,6 @@ from .. import files
 from ..errors import RunError
 from .settings import RunConfig
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".webp", ".gif", ".bmp")
 SHOWN = 3  # names in a message before "and so many more"
 
 
@@ -38,7 +37,7 @@ class Item:
         if config.seeds == "position" and sample == 0:
             return config.seed + self.position
         text = f"{config.seed}/{self.stem}/{sample}"
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1
+        return int.from_bytes(hashlib.sha256(text.encode(errors="surrogateescape")).digest()[:8]) >> 1
 
 
 def paired(config: RunConfig) -> tuple[list[Item], list[str]]:
@@ -91,12 +90,14 @@ def _by_stem(images: Sequence[str], masks: Sequence[str], config: RunConfig) -> 
 
 
 def _listed(place: str | None, key: str) -> list[str]:
+    from ..image import READABLE  # brings torch
+
     assert place is not None
     try:
         if files.is_dir(place):
-            names = files.list_files(place, ENDINGS)
+            names = files.list_files(place, READABLE)
             if not names:
-                raise RunError(f"{key}: {place} holds no images ({', '.join(ENDINGS)})")
+                raise RunError(f"{key}: {place} holds no images ({', '.join(READABLE)})")
             return names
         if files.exists(place):
             return [PurePosixPath(place).name]

@@ -31,7 +31,7 @@ class Folders(Settings):
 class RunConfig(Settings):
     """A run over a folder of photos."""
 
-    images: str = Field(description="a folder or one file; local, gs://, az:// or https://")
+    images: str = Field(description="a folder or one file; local, gs://, az:// or an https:// address of Azure")
     masks: str | None = Field(default=None, description="a folder, or one file for all images")
     output: str = Field(description="the folder for results, manifest.jsonl, config.yml and report.html")
     stages: tuple[Stage, ...] = Field(strict=False, min_length=1)

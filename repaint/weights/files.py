@@ -40,16 +40,15 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def sha256_of_state(path: Path) -> str:
     """The hash of a weights file, or of all weight files of a folder: what a result was made with."""
-    digest = hashlib.sha256()
-    files = (
-        sorted(f for f in path.rglob("*") if f.is_file() and not f.name.startswith(".")) if path.is_dir() else [path]
-    )
-    for file in files:
-        with open(file, "rb") as f:
-            digest.update(hashlib.file_digest(f, "sha256").digest() if path.is_dir() else b"")
-            if not path.is_dir():
-                return hashlib.file_digest(f, "sha256").hexdigest()
-    return digest.hexdigest()
+    if not path.is_dir():
+        return _digest(path).hex()
+    inside = sorted(f for f in path.rglob("*") if f.is_file() and not f.name.startswith("."))
+    return hashlib.sha256(b"".join(map(_digest, inside))).hexdigest()
+
+
+def _digest(path: Path) -> bytes:
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").digest()
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

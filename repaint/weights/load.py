@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -208,6 +208,4 @@ def _filled(build: Any, config: Any, state: dict[str, Tensor], path: Path) -> An
 
 def _from_diffusers(found: DiffusersPrior, path: Path, device: torch.device | str, precision: Precision) -> LoadedPrior:
     found.network.to(device, getattr(torch, precision)).eval().requires_grad_(False)
-    return LoadedPrior(
-        replace(found.prior), found.size, found.multiple_of, found.classes, sha256_of_state(path), found.remarks
-    )
+    return LoadedPrior(found.prior, found.size, found.multiple_of, found.classes, sha256_of_state(path), found.remarks)

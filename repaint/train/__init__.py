@@ -1,0 +1,1 @@
+"""Training: one flat loop, read top to bottom; a step's randomness is a function of (seed, step)."""

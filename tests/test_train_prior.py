@@ -1,0 +1,206 @@
+"""Training a prior: the loss, the windows, and that a stopped training ends as one that was not."""
+
+import errno
+import math
+import os
+import signal
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from repaint import RunError, files, load_prior
+from repaint.diffusion import linear_schedule
+from repaint.train.data import Windows
+from repaint.train.loss import HybridLoss
+from repaint.train.prior import rate_at, train_prior
+from repaint.train.settings import Source, TrainPrior
+
+NETWORK = {"channels": 32, "multipliers": [1], "res_blocks": 1, "attention_at": [], "dropout": 0.1}
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of three pictures of different sizes, one of them in a subfolder."""
+    pixels = np.random.default_rng(0)
+    (tmp_path / "photos" / "more").mkdir(parents=True)
+    for name, size in (("a.png", (20, 30)), ("b.jpg", (16, 16)), ("more/c.webp", (33, 17))):
+        Image.fromarray(pixels.integers(0, 256, (*size, 3), dtype=np.uint8)).save(tmp_path / "photos" / name)
+    return str(tmp_path / "photos")
+
+
+@pytest.fixture
+def config(photos, tmp_path):
+    def made(output="out", **changes):
+        said = {
+            "output": str(tmp_path / output),
+            "data": [{"folder": photos, "scales": [1, 0.5]}, {"folder": photos, "weight": 0.5}],
+            "size": 8,
+            "network": NETWORK,
+            "steps": 6,
+            "validate_every": 2,
+            "batch_size": 2,
+            "workers": 0,
+            "device": "cpu",
+            "warm_up": 2,
+            **changes,
+        }
+        return TrainPrior.model_validate(said)
+
+    return made
+
+
+def weights(path):
+    return load_prior(path).prior.network.state_dict()
+
+
+@pytest.mark.parametrize("at", [1, 3, 4])
+def test_a_stopped_training_ends_with_the_weights_of_one_that_was_not(config, at):
+    whole = weights(train_prior(config("whole")))
+
+    def stop(status):
+        if status.step == at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train_prior(config("stopped"), stop)
+    ended = weights(train_prior(config("stopped")))
+    assert all(torch.equal(ended[name], value) for name, value in whole.items())
+
+
+def test_ctrl_c_in_the_middle_of_a_step_takes_effect_after_it(config, monkeypatch):
+    call, calls = HybridLoss.__call__, []
+
+    def interrupted(self, network, *noisy):
+        calls.append(network.training)
+        if sum(calls) == 3 and network.training:
+            os.kill(os.getpid(), signal.SIGINT)
+        return call(self, network, *noisy)
+
+    whole = weights(train_prior(config("whole")))
+    monkeypatch.setattr(HybridLoss, "__call__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_prior(config("stopped"))
+    monkeypatch.undo()
+    ended = weights(train_prior(config("stopped")))
+    assert all(torch.equal(ended[name], value) for name, value in whole.items())
+
+
+def test_a_training_in_several_passes_a_step_sees_as_many_windows(config):
+    seen = []
+    train_prior(config(accumulate=3, steps=2), lambda status: seen.append(status.step))
+    assert seen[-1] == 2
+    assert load_prior(str(config().output) + "/prior.safetensors").size == 8
+
+
+def test_exported_weights_are_a_prior_that_fills_holes(config):
+    prior = load_prior(train_prior(config()))
+    assert (prior.size, prior.classes, prior.multiple_of) == (8, 0, 1)
+    assert prior.prior(torch.randn(1, 3, 8, 8), 500).var_mix is not None
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(config, monkeypatch):
+    call = HybridLoss.__call__
+    made = []
+
+    def spoilt(self, network, x_0, index, eps):
+        loss, simple = call(self, network, x_0, index, eps)
+        made.append(network.training)
+        return (loss * math.nan, simple * math.nan) if sum(made) == 4 else (loss, simple)
+
+    monkeypatch.setattr(HybridLoss, "__call__", spoilt)
+    with pytest.raises(RunError, match="step 4: the loss is nan; the last good checkpoint is in"):
+        train_prior(config())
+    monkeypatch.undo()
+    begun = []
+    train_prior(config(), lambda status: begun.append(status.step))
+    assert begun[0] == 3
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(config, monkeypatch):
+    train_prior(config(steps=2))
+    before = files.read_bytes(config().output + "/checkpoint.pt")
+
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "write_bytes", full)
+    with pytest.raises(RunError, match=r"checkpoint.pt: cannot be written: No space left on device; .* is kept"):
+        train_prior(config(steps=4))
+    monkeypatch.undo()
+    assert files.read_bytes(config().output + "/checkpoint.pt") == before
+
+
+def test_a_checkpoint_of_other_settings_is_refused(config):
+    train_prior(config(steps=2))
+    with pytest.raises(RunError, match=r"is of other settings \(batch_size: 2 there, 3 here\)"):
+        train_prior(config(batch_size=3))
+
+
+def test_window_is_a_function_of_seed_and_place_alone(photos):
+    sources = [Source(folder=photos, scales=(1.0, 0.5))]
+    windows = Windows(sources, 8, seed=3, count=20, flip=True, grey_share=0.5, cache_mb=0)
+    again = Windows(sources, 8, seed=3, count=5, flip=True, grey_share=0.5)
+    forwards = [windows[i] for i in range(5)]
+    backwards = [again[i] for i in reversed(range(5))][::-1]
+    assert all(torch.equal(a, b) for a, b in zip(forwards, backwards, strict=True))
+    assert len({w.sum().item() for w in forwards}) > 1
+    assert all(w.shape == (3, 8, 8) and w.abs().max() <= 1 for w in forwards)
+
+
+def test_files_that_are_no_images_are_skipped_and_named(photos, tmp_path):
+    (tmp_path / "photos" / "bad.png").write_text("not a picture")
+    windows = Windows([Source(folder=photos)], 8, seed=0, count=40)
+    assert all(windows[i].shape == (3, 8, 8) for i in range(40))
+    assert list(windows.unreadable) == ["bad.png"]
+    assert list(windows.unreadable_files()) == ["bad.png"]
+
+
+@pytest.mark.parametrize("spoil", ["no folder", "empty folder", "nothing but text"])
+def test_data_that_cannot_be_used_is_one_clear_line(tmp_path, spoil):
+    folder = tmp_path / "d"
+    if spoil != "no folder":
+        folder.mkdir()
+    if spoil == "nothing but text":
+        (folder / "a.png").write_text("x")
+    with pytest.raises(RunError, match=r"is not a folder|holds no images|cannot be read") as e:
+        Windows([Source(folder=str(folder))], 8, seed=0, count=1)[0]
+    assert "\n" not in str(e.value)
+
+
+def test_loss_of_a_network_that_knows_the_noise_is_nothing_but_the_variance_term():
+    loss_of = HybridLoss(linear_schedule(), "simple", torch.device("cpu"))
+    x_0, eps = torch.rand(4, 3, 8, 8) * 2 - 1, torch.randn(4, 3, 8, 8)
+    index = torch.tensor([5, 100, 500, 999])
+
+    def knowing(x_t, t):
+        return torch.cat([eps, torch.full_like(eps, -1.0)], dim=1)  # the posterior variance: no gap, no divergence
+
+    loss, simple = loss_of(knowing, x_0, index, eps)
+    torch.testing.assert_close(simple, torch.zeros(4))
+    torch.testing.assert_close(loss, torch.zeros(4), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("weighting", ["simple", "p2", "min-snr"])
+def test_weights_of_noise_levels_have_mean_one(weighting):
+    loss_of = HybridLoss(linear_schedule(), weighting, torch.device("cpu"))
+    eps = torch.randn(1000, 1, 1, 1)
+    index = torch.arange(1000)
+
+    def answer(x_t, t):  # eps off by 1 everywhere; the clean image is clamped, so that only the simple part is read
+        return torch.cat([eps + 1, torch.zeros_like(eps)], dim=1)
+
+    _, simple = loss_of(answer, torch.zeros_like(eps), index, eps)
+    torch.testing.assert_close(simple, torch.ones(1000))
+    assert loss_of._tables["weight"].mean().item() == pytest.approx(1, rel=1e-4)
+
+
+def test_learning_rate_rises_stays_and_falls_to_nothing(config):
+    c = config(steps=100, warm_up=10, decay_from=0.5)
+    rates = [rate_at(step, c) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9:50] == [pytest.approx(1)] * 41
+    assert all(a >= b for a, b in pairwise(rates[50:]))
+    assert rates[100] == pytest.approx(0, abs=1e-9)
