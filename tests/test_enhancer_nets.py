@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from repaint.archs import compact, face_net, scratch_net
-from repaint.archs.blocks import in_precision
+from repaint.archs.blocks import in_precision, zeroed
 from repaint.archs.compact import CompactConfig
 from repaint.archs.face_net import FaceNetConfig
 
@@ -179,6 +179,21 @@ def test_lowest_level_looks_at_the_whole_face():
     changed[..., 0, 0] += 3
     felt = (attention(changed) - attention(x))[..., -1, -1]
     assert (felt.abs() > 1e-4).any()
+
+
+@torch.no_grad()
+def test_attention_is_added_to_what_it_looks_at():
+    attention, x = face_net.Attention(8), tiny.drawn(1, 8, 4, 6)
+    zeroed(attention.out)
+    assert torch.equal(attention(x), x)
+
+
+@torch.no_grad()
+def test_black_and_white_are_minus_one_and_one_inside():
+    network, shown = built(TINY_FACE), []
+    network.stem.register_forward_pre_hook(lambda _, args: shown.append(args[0]))
+    network(torch.tensor([0.0, 0.5, 1.0, 0.5]).expand(1, 3, 4, 4))
+    assert shown[0][0, 2, 0].tolist() == [-1, 0, 1, 0]
 
 
 @torch.no_grad()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from itertools import pairwise
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from repaint.archs import bopbtl, compact, face_net, scratch_net
 from repaint.archs.blocks import in_precision
@@ -45,6 +48,37 @@ def rows_seen(network: nn.Module, height: int) -> list[int]:
 def without_norms(monkeypatch):
     """Norms look at everything; what is left sees as far as the convolutions do."""
     monkeypatch.setattr(scratch_net, "Norm", lambda channels: nn.Identity())
+
+
+def as_laid_out(state: Mapping[str, Tensor], x: Tensor, depth: int) -> Tensor:
+    """What Bringing-Old-Photos' detector says, told by the names of its weights alone."""
+
+    def conv(h: Tensor, name: str) -> Tensor:
+        weight = state[f"{name}.weight"]
+        pad = weight.shape[-1] // 2
+        return F.conv2d(F.pad(h, (pad,) * 4, mode="reflect"), weight, state[f"{name}.bias"])
+
+    def normed(h: Tensor, block: str, at: int) -> Tensor:
+        name = f"{block}.{at + 1}"
+        mean, var, weight, bias = (
+            state[f"{name}.{p}"][:, None, None] for p in ("running_mean", "running_var", "weight", "bias")
+        )
+        h = (conv(h, f"{block}.{at}") - mean) / (var + 1e-5).sqrt() * weight + bias
+        return torch.where(h > 0, h, 0.2 * h)
+
+    h, bridges = conv(x, "first.1"), []
+    h = torch.where(h > 0, h, 0.2 * h)
+    for i in range(depth):
+        bridges.append(h)
+        h = F.pad(normed(h, f"down_sample.{i}", 1), (1, 1, 1, 1), mode="reflect")
+        h = (h[..., :-2] + 2 * h[..., 1:-1] + h[..., 2:])[..., ::2] / 4
+        h = (h[..., :-2, :] + 2 * h[..., 1:-1, :] + h[..., 2:, :])[..., ::2, :] / 4
+        h = normed(normed(h, f"down_path.{i}.block", 1), f"down_path.{i}.block", 5)
+    for i in range(depth):
+        h = F.interpolate(h, scale_factor=2, mode="bilinear", align_corners=False)
+        h = torch.cat([conv(h, f"up_path.{i}.up.2"), bridges.pop()], dim=1)
+        h = normed(normed(h, f"up_path.{i}.conv_block.block", 1), f"up_path.{i}.conv_block.block", 5)
+    return conv(h, "last.1")
 
 
 # ---- any photo
@@ -110,6 +144,25 @@ def test_full_size_level_alone_sees_its_own_convolutions_and_no_halving():
     nn.init.zeros_(network.narrow[0].weight)
     pad = 1 + 2 + 2 + 1  # stem, down, up, last
     assert rows_seen(network, 64) == list(range(32 - pad, 32 + pad + 1))
+
+
+@torch.no_grad()
+def test_every_level_is_shown_the_one_above_halved():
+    network, above, shown = built(TINY), [], []
+    for upper, lower in pairwise(network.down):
+        upper.register_forward_hook(lambda _, __, out: above.append(halved(out)))
+        lower.register_forward_pre_hook(lambda _, args: shown.append(args[0]))
+    network(tiny.drawn(1, 1, 32, 32))
+    assert len(shown) == 2
+    assert all(map(torch.equal, shown, above))
+
+
+@torch.no_grad()
+def test_black_and_white_are_minus_one_and_one_inside():
+    network, shown = built(TINY), []
+    network.stem.register_forward_pre_hook(lambda _, args: shown.append(args[0]))
+    network(torch.tensor([0.0, 0.5, 1.0, 0.5]).expand(1, 1, 4, 4))
+    assert shown[0][0, 0, 0].tolist() == [-1, 0, 1, 0]
 
 
 def test_halving_takes_away_what_would_alias():
@@ -199,6 +252,19 @@ def test_published_detector_has_the_layers_its_layout_says():
     kinds = Counter(type(m).__name__ for m in network.modules())
     assert (kinds["Conv2d"], kinds["BatchNorm2d"], kinds["Blur"], kinds["Upsample"]) == (26, 20, 4, 4)
     assert {m.negative_slope for m in network.modules() if isinstance(m, nn.LeakyReLU)} == {0.2}
+
+
+@torch.no_grad()
+def test_published_detector_says_what_its_layout_says():
+    network, x = built(TINY_BOPBTL), tiny.drawn(2, 1, 32, 24)
+    for k, v in network.state_dict().items():
+        if v.is_floating_point() and not k.endswith("filt"):
+            v.copy_(tiny.drawn(*v.shape, seed=len(k)).mul(0.1).add(1.0 if "running_var" in k else 0.0))
+        if ".2.weight" in k and v.ndim == 1 or ".6.weight" in k:
+            v.add_(1.0)
+    expected = as_laid_out(network.state_dict(), x, TINY_BOPBTL.depth)
+    assert expected.std() > 1e-3
+    torch.testing.assert_close(network(x), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_published_blur_is_binomial_and_mirrors_at_the_border():

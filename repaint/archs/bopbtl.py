@@ -65,6 +65,9 @@ class ConvBlock(nn.Module):
 class Bopbtl(nn.Module):
     """Logits (B, 1, H, W) of damage in luma (B, 1, H, W) in [-1, 1], of any size.
 
+    Names cannot tell two things, taken as published: bilinear enlargement has align_corners=False, and a level's own
+    channels come before the bridge's.
+
     Published for photos shrunk to 256 px at their short side. Sides that are multiples of 2 ** depth are its own;
     others are mirrored up to them.
     """

@@ -17,9 +17,9 @@ from ..image import Photo, centre_cropped
 from ..masks import feathered, grown
 from ..weights.load import load_classifier, load_prior
 from .inpaint import Device, Inpaint, InpaintStage, Precision, Progress
-from .native import Pass, Walk, fill, plan
+from .native import Pass, Walk, canvases, fill, plan
 
-WHOLE = 4  # windows: a photo no larger than this is worked on whole
+STREAM = 0x9E3779B97F4A7C15  # between the seeds of a photo's canvases; odd, so that no two meet
 
 
 def chosen_device(device: Device) -> torch.device:
@@ -109,10 +109,12 @@ def _check_label(settings: Inpaint, name: str, classes: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A photo on its way: the canvas that is worked on, and where it goes back to.
+    """A canvas of a photo: what is worked on, and where it goes back to.
 
     Attributes:
         at: which of the photos.
+        seed: of the photo.
+        nth: which canvas of the photo; each has a random stream of its own.
         known: (3, h, w) in [-1, 1], the canvas.
         keep: (1, h, w).
         top, left: of the canvas in the photo, beyond which it may reach down and right.
@@ -120,6 +122,7 @@ class Job:
 
     at: int
     seed: int
+    nth: int
     known: Tensor
     keep: Tensor
     top: int
@@ -165,45 +168,34 @@ class Filler:
     def run(self, photos: Sequence[Photo], seeds: Sequence[int]) -> Iterator[Progress]:
         """Fill the holes of `photos`; yields after every step of the sampler, or once if there is nothing to fill."""
         results = [self.prepared(photo) for photo in photos]
-        jobs = [self._job(i, photo, seed) for i, (photo, seed) in enumerate(zip(results, seeds, strict=True))]
-        groups = self._groups([job for job in jobs if job is not None])
+        each = enumerate(zip(results, seeds, strict=True))
+        groups = self._groups([job for i, (photo, seed) in each for job in self._jobs(i, photo, seed)])
         total = sum(p.calls(self.size, self.walk) for group in groups for job in group for p in job.passes)
-        calls = [0] * len(photos)
+        before, calls = [0] * len(photos), [0] * len(photos)
         progress = Progress(0, total, tuple(calls), partial(list, results))
         if not groups:
             yield progress
         for group in groups:
             for made, guess in self._filled(group):
+                calls = list(before)
                 for job, n in zip(group, made, strict=True):
-                    calls[job.at] = n
+                    calls[job.at] += n
                 progress = Progress(
                     sum(calls), total, tuple(calls), partial(self._put_back, tuple(results), group, guess)
                 )
                 yield progress
-            results = progress.photos
+            results, before = progress.photos, calls
 
-    def _job(self, at: int, photo: Photo, seed: int) -> Job | None:
-        keep = photo.keep
-        if keep is None or bool((keep >= 1).all()):
-            return None
-        top, left, bottom, right = self._box(keep)
-        known, keep = photo.rgb[:, top:bottom, left:right] * 2 - 1, keep[:, top:bottom, left:right]
-        beyond = (0, max(0, self.size - known.shape[2]), 0, max(0, self.size - known.shape[1]))
-        if any(beyond):
-            known = F.pad(known[None], beyond, mode="replicate")[0]
-            keep = F.pad(keep[None].float(), beyond, mode="replicate")[0].to(keep.dtype)
-        return Job(at, seed, known, keep, top, left, plan(keep, self.size, self.walk))
-
-    def _box(self, keep: Tensor) -> tuple[int, int, int, int]:
-        """The part of a photo that is worked on: all of a small one, the holes with as much around them of a large."""
-        H, W = keep.shape[-2:]
-        if max(H, W) <= WHOLE * self.size:
-            return 0, 0, H, W
-        hole = keep[0] < 1
-        rows, columns = hole.any(1).nonzero()[:, 0], hole.any(0).nonzero()[:, 0]
-        top, bottom, left, right = (int(v) for v in (rows[0], rows[-1] + 1, columns[0], columns[-1] + 1))
-        around = max(self.size, bottom - top, right - left) // 2
-        return max(0, top - around), max(0, left - around), min(H, bottom + around), min(W, right + around)
+    def _jobs(self, at: int, photo: Photo, seed: int) -> Iterator[Job]:
+        """The canvases of a photo; none where there is nothing to fill."""
+        assert photo.keep is not None
+        for k, (top, left, bottom, right) in enumerate(canvases(photo.keep, self.size)):
+            known, keep = photo.rgb[:, top:bottom, left:right] * 2 - 1, photo.keep[:, top:bottom, left:right]
+            beyond = (0, max(0, self.size - known.shape[2]), 0, max(0, self.size - known.shape[1]))
+            if any(beyond):
+                known = F.pad(known[None], beyond, mode="replicate")[0]
+                keep = F.pad(keep[None].float(), beyond, mode="replicate")[0].to(keep.dtype)
+            yield Job(at, seed, k, known, keep, top, left, plan(keep, self.size, self.walk))
 
     def _groups(self, jobs: Sequence[Job]) -> list[list[Job]]:
         """Jobs that can share network calls, together; alone where windows could not tell whose class is whose."""
@@ -214,19 +206,21 @@ class Filler:
         return list(found.values())
 
     def _filled(self, group: Sequence[Job]) -> Iterator[tuple[Sequence[int], Callable[[], Tensor]]]:
-        noise = Noise([job.seed for job in group])
-        denoiser = self.denoiser(self._labels(noise, len(group)))
+        noise = Noise([(job.seed + job.nth * STREAM) % 2**63 for job in group])
+        denoiser = self.denoiser(self._labels(noise, [job.seed for job in group]))
         known = torch.stack([job.known for job in group]).to(self.device)
         keep = torch.stack([job.keep for job in group]).to(self.device)
         plans = [tuple(p.to(self.device) for p in job.passes) for job in group]
         return fill(denoiser, self.size, known, keep, plans, self.walk, noise, batch=self.batch_size)
 
-    def _labels(self, noise: Noise, count: int) -> Tensor | None:
+    def _labels(self, noise: Noise, seeds: Sequence[int]) -> Tensor | None:
         label = self.settings.label
         if label is None:
             return None
-        chosen = noise.integers(self.classes) if label == "random" else torch.full((count,), label)
-        return chosen.to(self.device)
+        if label != "random":
+            return torch.full((len(seeds),), label, device=self.device)
+        noise.integers(self.classes)  # before x_T, as the published code draws them; one class for all of a photo
+        return Noise(seeds).integers(self.classes).to(self.device)
 
     def _put_back(self, before: Sequence[Photo], group: Sequence[Job], guess: Callable[[], Tensor]) -> list[Photo]:
         """The photos with what is filled in their holes, every kept pixel as it was."""

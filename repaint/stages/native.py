@@ -11,12 +11,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..diffusion import Denoiser, Noise, State, Windowed, network_calls, q_sample, repaint
-from ..masks import grown, hole_depth
+from ..masks import boxes_of_holes, grown, hole_depth
 from ..tiling import corners, resized
 
 THIN = 1 / 4  # of the prior's window: holes thinner than this are filled at their own scale
 COARSEST_DEPTH = 1 / 32  # of the window: how deep the deepest hole still is at the coarsest level
 OVERLAP = 1 / 4  # of the window
+WHOLE = 4  # windows: a photo no larger than this is worked on whole
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,36 @@ def plan(keep: Tensor, size: int, walk: Walk) -> tuple[Pass, ...]:
     if thin.any():
         found.append(Pass(~thin, walk.thin, on_top=bool(found)))
     return tuple(found)
+
+
+def canvases(keep: Tensor, size: int) -> list[tuple[int, int, int, int]]:
+    """The parts (top, left, bottom, right) of a photo that are worked on, each by itself; none without a hole.
+
+    A small photo is worked on whole. In a large one, each group of holes gets a crop with as much around it as it is
+    wide, at least half a window; crops that meet become one, so that no hole is seen by two.
+
+    Args:
+        keep: (1, H, W).
+    """
+    H, W = keep.shape[-2:]
+    if bool((keep >= 1).all()):
+        return []
+    if max(H, W) <= WHOLE * size:
+        return [(0, 0, H, W)]
+    found: list[tuple[int, int, int, int]] = []
+    for top, left, bottom, right in boxes_of_holes(keep >= 1, gap=size):
+        around = max(size, bottom - top, right - left) // 2
+        box = (max(0, top - around), max(0, left - around), min(H, bottom + around), min(W, right + around))
+        while met := [other for other in found if _meet(box, other)]:
+            found = [other for other in found if other not in met]
+            tops, lefts, bottoms, rights = zip(box, *met, strict=True)
+            box = (min(tops), min(lefts), max(bottoms), max(rights))
+        found.append(box)
+    return sorted(found)
+
+
+def _meet(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def thick_and_thin(keep: Tensor, size: int) -> tuple[Tensor, Tensor]:
