@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from repaint.cli import GOES_ON, SetOption, answers, run_config
+from repaint.cli import GOES_ON, SetOption, answers, parsed, run_config
 
 
 @answers(GOES_ON)
@@ -22,4 +22,4 @@ def main(
 if __name__ == "__main__":
     app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
     app.command()(main)
-    app()
+    parsed(app, "test.py")

@@ -287,4 +287,19 @@ def version_option(
 
 
 def main() -> None:
-    app(prog_name="repaint")
+    parsed(app, "repaint")
+
+
+def parsed(app: typer.Typer, name: str) -> None:
+    """Call an app with the words it was started with; a wrong one is one line and exit code 2."""
+    try:
+        code = app(prog_name=name, standalone_mode=False)
+    except Exception as e:  # the parser's own, whose classes typer does not name
+        if not hasattr(e, "format_message"):
+            raise
+        if type(e).__name__ == "NoArgsIsHelpError":
+            e.show()  # pyright: ignore[reportAttributeAccessIssue]
+        else:
+            say(f"{' '.join(e.format_message().split())} See {name} --help.")  # pyright: ignore[reportAttributeAccessIssue]
+        code = NOTHING_STARTED
+    sys.exit(code if isinstance(code, int) else 0)

@@ -27,6 +27,8 @@ def write_masks(
     if like is not None:
         if is_within(out, like):
             raise ConfigError(f"--out {out}: lies in {like}, among the photos; choose another folder")
+        if not like.is_dir():
+            raise ImageError(f"{like}: is not a folder")
         names = list_files(like, READABLE)
         if not names:
             raise ImageError(f"{like}: holds no photos")

@@ -94,7 +94,7 @@ def fetch_bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
 
 
 class _Lines:
-    """A line when something happened, at most one every some seconds while nothing did."""
+    """The first and the last result, and a line every some seconds between."""
 
     def __init__(self) -> None:
         self._began = self._last = time.monotonic()
@@ -105,7 +105,8 @@ class _Lines:
             self._print(status.remark)
             return
         counted, now = status.done + status.failed, time.monotonic()
-        if status.total and (counted > max(0, self._counted) or now - self._last > SECONDS_BETWEEN_LINES):
+        is_new = counted > max(0, self._counted) and (self._counted <= 0 or counted + status.skipped == status.total)
+        if status.total and (is_new or now - self._last > SECONDS_BETWEEN_LINES):
             left = status.total - status.skipped - _made(status)
             seconds = (now - self._began) / max(_made(status), 1e-9) * left
             percent = f"{100 * status.share:.0f} % of {_names(status)}, " if status.share else ""

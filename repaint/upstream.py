@@ -206,6 +206,8 @@ def _ignored(old: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[str]:
             yield key
         elif key in OF_CLASSIFIER and not guided:
             yield f"{key} (no classifier)"
+        elif key == "cond_y" and not guided and not old.get("class_cond"):
+            yield f"{key} (no class_cond, no classifier)"
         elif key in READ_FROM_SHAPES:
             yield f"{key} (read from the weights)"
         elif key not in USED:

@@ -33,7 +33,7 @@ def test_holes_far_apart_get_canvases_of_their_own_with_context():
 
 
 def test_holes_whose_surroundings_meet_share_a_canvas():
-    assert canvases(holes(200, 300, (20, 20, 23, 24), (40, 20, 43, 24)), SIZE) == [(12, 12, 51, 32)]
+    assert canvases(holes(200, 300, (20, 20, 23, 60), (42, 20, 45, 24)), SIZE) == [(0, 0, 53, 80)]
 
 
 def test_small_photo_is_worked_on_whole():

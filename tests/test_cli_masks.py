@@ -74,7 +74,7 @@ WRONG = {
     "width and photos": (["wide", "--like", "x", "--width", 64], "--like: .*"),
     "count and photos": (["wide", "--like", "x", "--count", 2], "--like: .*"),
     "two sizes": (["wide", "--size", 64, "--width", 32], "--size: makes squares; leave out --width and --height"),
-    "no photos": (["wide", "--like", "x"], "x: holds no photos"),
+    "no photos": (["wide", "--like", "x"], "x: is not a folder"),
 }
 
 

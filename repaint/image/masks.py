@@ -71,7 +71,7 @@ def write_mask(path: str | Path, keep: Tensor) -> None:
 def _looks_inverted(is_kept: Tensor) -> bool:
     hole = ~is_kept[0]
     border = torch.cat([hole[0], hole[-1], hole[1:-1, 0], hole[1:-1, -1]])
-    return hole.float().mean().item() > 0.5 and border.float().mean().item() >= 0.9
+    return 0.5 < hole.float().mean().item() < 1 and border.float().mean().item() >= 0.9
 
 
 def _looks_soft(light: Tensor) -> bool:

@@ -88,9 +88,9 @@ class Outputs:
         return Row(
             name=item.name,
             status="done" if len(done) == len(records) else "failed",
-            seconds=sum(r.seconds for r in done),
-            calls=sum(r.calls for r in done),
-            seed=records[0].seed,
+            seconds=sum(r.seconds for r in done) if done else None,
+            calls=sum(r.calls for r in done) if done else None,
+            seed=records[0].seed if done else None,
             note="; ".join(dict.fromkeys(r.note for r in records if r.note)),
             input=_thumbnail_name(item, "input") if done else None,
             mask=_thumbnail_name(item, "mask") if done else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -85,7 +85,9 @@ def load_prior(
         from .diffusers import is_diffusers_folder, load_diffusers
 
         if is_diffusers_folder(path):
-            return _from_diffusers(load_diffusers(path), path, device, precision)
+            loaded = _from_diffusers(load_diffusers(path), path, device, precision)
+            remark = f"{path}: architecture: is not used; the folder's config.json says it"
+            return replace(loaded, remarks=(*loaded.remarks, remark)) if architecture else loaded
     state, metadata = read_state(path)
     told = {**told, **_architecture_in(metadata, path), **(architecture or {})}
     config = _detected(unet.detect, state, told, path)

@@ -1,0 +1,20 @@
+"""Ageing: makes old, damaged and poor photographs of good ones, to learn from. Tensors only; each knows its damage.
+
+An image is (3, H, W) float32 in [0, 1], at least 32 px; randomness comes from a generator on the CPU.
+"""
+
+from __future__ import annotations
+
+from .ageing import aged, degraded
+from .damage import DAMAGING
+from .overall import OVERALL
+from .painting import BLENDS, LEVEL, Damaged, Overall, Structural
+from .stamps import stamped
+
+EFFECTS: dict[str, Structural | Overall] = {**DAMAGING, **OVERALL}
+"""All effects by name, `effect(image, strength, generator)`: strength 0 is the identity, 1 the worst of a real photo.
+
+Those of `DAMAGING` answer `Damaged`, and change nothing outside the damage; those of `OVERALL` answer an image.
+"""
+
+__all__ = ["BLENDS", "DAMAGING", "EFFECTS", "LEVEL", "OVERALL", "Damaged", "aged", "degraded", "stamped"]

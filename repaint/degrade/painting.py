@@ -1,0 +1,100 @@
+"""How damage is put on an image, and which pixels it spoils."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import wraps
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+LEVEL = 4 / 255  # a pixel is damaged where a channel changes by more; smaller changes are not painted at all
+NOMINAL_PX = 256  # the side of the square image that the px numbers of damage are meant for
+SMALLEST_PX = 32
+
+
+class Damaged(NamedTuple):
+    image: Tensor  # (3, H, W) float32 in [0, 1]
+    damage: Tensor  # (1, H, W) bool: the pixels that were spoiled
+
+
+Blend = Callable[[Tensor, Tensor, Tensor], Tensor]
+Structural = Callable[[Tensor, float, Generator], Damaged]
+Overall = Callable[[Tensor, float, Generator], Tensor]
+
+BLENDS: dict[str, Blend] = {
+    "addition": lambda image, cover, colour: image + cover * colour,
+    "lighten": lambda image, cover, colour: image + cover * (colour - image).clamp(min=0),
+    "darken": lambda image, cover, colour: image + cover * (colour - image).clamp(max=0),
+    "screen": lambda image, cover, colour: 1 - (1 - image) * (1 - cover * colour),
+    "multiply": lambda image, cover, colour: image * (1 - cover * (1 - colour)),
+    "replacement": lambda image, cover, colour: image + cover * (colour - image),
+}
+"""`blend(image, cover, colour)`: image (3, H, W), cover (1, H, W), colour (3, H, W) or (3, 1, 1), all in [0, 1].
+
+Where the cover is 0 the image stays; where it is 1 the pixel is the blend of image and colour. Addition may exceed 1.
+"""
+LIGHT_BLENDS = ("addition", "lighten", "screen", "replacement")  # of what is lighter than the image
+DARK_BLENDS = ("darken", "multiply", "replacement")
+
+
+def whole(image: Tensor) -> Damaged:
+    """The image without damage."""
+    return Damaged(image, torch.zeros_like(image[:1], dtype=torch.bool))
+
+
+def painted(canvas: Damaged, cover: Tensor, colour: Tensor, blend: str) -> Damaged:
+    """The canvas with one more layer; pixels that it would change by no more than `LEVEL` keep their bits.
+
+    Args:
+        cover: (1, H, W) in [0, 1].
+        colour: (3, H, W) or (3, 1, 1) in [0, 1].
+        blend: a key of `BLENDS`.
+    """
+    image = BLENDS[blend](canvas.image, cover, colour).clamp(0, 1)
+    spoiled = (image - canvas.image).abs().amax(0, keepdim=True) > LEVEL
+    return Damaged(torch.where(spoiled, image, canvas.image), canvas.damage | spoiled)
+
+
+def checked(image: Tensor, strength: float) -> None:
+    """Refuse what is no image or no strength.
+
+    Raises:
+        ValueError: if this is not an image of at least 32 px, or the strength lies outside 0..1.
+    """
+    if image.ndim != 3 or image.shape[0] != 3 or image.dtype != torch.float32:
+        raise ValueError(f"image must be (3, H, W) float32, got {tuple(image.shape)} {image.dtype}")
+    if min(image.shape[1:]) < SMALLEST_PX:
+        height, width = image.shape[1:]
+        raise ValueError(f"image must be at least {SMALLEST_PX} x {SMALLEST_PX} px, got {height} x {width}")
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength must lie in 0..1, got {strength}")
+
+
+def structural(effect: Structural) -> Structural:
+    """The effect, with its arguments checked; at strength 0 the image, whole."""
+
+    @wraps(effect)
+    def damaged(image: Tensor, strength: float, generator: Generator) -> Damaged:
+        checked(image, strength)
+        return effect(image, strength, generator) if strength else whole(image)
+
+    return damaged
+
+
+def overall(effect: Overall) -> Overall:
+    """The effect, with its arguments checked and its result clamped to [0, 1]; at strength 0 the image."""
+
+    @wraps(effect)
+    def changed(image: Tensor, strength: float, generator: Generator) -> Tensor:
+        checked(image, strength)
+        return effect(image, strength, generator).clamp(0, 1) if strength else image
+
+    return changed
+
+
+def scale_of(image: Tensor) -> float:
+    """Px of this image for each px of the nominal one."""
+    return math.sqrt(image.shape[1] * image.shape[2]) / NOMINAL_PX
