@@ -29,6 +29,8 @@ app = typer.Typer(
 )
 weights_app = typer.Typer(help="Weights: what there is, what is on disk, fetching it.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
+train_app = typer.Typer(help="Train weights for your own pictures.", no_args_is_help=True)
+app.add_typer(train_app, name="train")
 
 
 class Hole(StrEnum):
@@ -262,6 +264,24 @@ def weights_get(
         with fetch_bar(entry.name) as tell:
             path = store.fetch(entry, dir, report=tell, say=say)
         say(f"{entry.name}: {path}")
+
+
+@train_app.command("prior")
+@answers(GOES_ON)
+def train_prior_command(
+    file: Annotated[Path, typer.Argument(help="A config of confs/train.")],
+    set_: SetOption = None,
+) -> None:
+    """Train a diffusion prior; started again, it goes on where it stopped."""
+    from .config import Document
+    from .train.settings import TrainPrior
+
+    config = Document.read(file).override(set_ or []).check(TrainPrior)
+
+    from .terminal import training_lines
+    from .train.prior import train_prior
+
+    say(f"wrote {train_prior(config, training_lines())}")
 
 
 @app.command("schema")

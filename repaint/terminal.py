@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .jobs.running import Status
     from .stages.inpaint import Progress
+    from .train.prior import Status as TrainingStatus
 
 SECONDS_BETWEEN_LINES = 10
 
@@ -91,6 +92,27 @@ def fetch_bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def training_lines() -> Callable[[TrainingStatus], None]:
+    """What a training may tell its status to: a line now and then, and one for each validation."""
+    last = time.monotonic() - SECONDS_BETWEEN_LINES
+
+    def tell(status: TrainingStatus) -> None:
+        nonlocal last
+        if status.validation is None and time.monotonic() - last < SECONDS_BETWEEN_LINES:
+            return
+        last = time.monotonic()
+        left = (status.steps - status.step) * status.images_per_step / max(1e-9, status.images_per_s)
+        looked = "" if status.validation is None else f", validation {status.validation:.4f}"
+        rate = f"{status.images_per_s:.0f} images/s, {left / 60:.0f} min left"
+        print(
+            f"repaint: step {status.step}/{status.steps}, loss {status.loss:.4f}{looked}, {rate}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    return tell
 
 
 class _Lines:

@@ -5,6 +5,7 @@ import math
 import os
 import signal
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +13,16 @@ import torch
 from PIL import Image
 
 from repaint import RunError, files, load_prior
+from repaint.config import Document, resolved
 from repaint.diffusion import linear_schedule
 from repaint.train.data import Windows
 from repaint.train.loss import HybridLoss
 from repaint.train.prior import rate_at, train_prior
 from repaint.train.settings import Source, TrainPrior
+
+from .command import called
+
+ROOT = Path(__file__).parents[1]
 
 NETWORK = {"channels": 32, "multipliers": [1], "res_blocks": 1, "attention_at": [], "dropout": 0.1}
 
@@ -204,3 +210,25 @@ def test_learning_rate_rises_stays_and_falls_to_nothing(config):
     assert rates[9:50] == [pytest.approx(1)] * 41
     assert all(a >= b for a, b in pairwise(rates[50:]))
     assert rates[100] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "confs" / "train").glob("*.yml")), ids=lambda f: f.stem)
+def test_config_is_valid_and_says_what_it_costs(file):
+    assert Document.read(file).check(TrainPrior).steps > 0
+    assert file.read_text().startswith("# ")
+
+
+def test_command_trains_and_names_the_weights(config, tmp_path):
+    file = tmp_path / "train.yml"
+    file.write_text(resolved(config(steps=2)))
+    said = called("train", "prior", file, "--set", "steps=3")
+    assert said.code == 0
+    assert said.lines[0].startswith("repaint: step 1/3, loss ")
+    assert said.lines[-1] == f"repaint: wrote {tmp_path}/out/prior.safetensors"
+
+
+def test_command_without_data_is_exit_2_and_one_line(config, tmp_path):
+    file = tmp_path / "train.yml"
+    file.write_text(resolved(config()))
+    said = called("train", "prior", file, "--set", "data.0.folder=nowhere")
+    assert (said.code, said.error) == (2, "data: nowhere is not a folder")

@@ -36,16 +36,16 @@ class Status:
     """Where a training stands.
 
     Attributes:
+        loss: the simple part, a running mean.
         validation: loss on held-out windows, when it has just been measured.
-        remark: a line for the user, else None.
     """
 
     step: int
     steps: int
     loss: float
     images_per_s: float
+    images_per_step: int
     validation: float | None = None
-    remark: str | None = None
 
 
 def train_prior(config: TrainPrior, watch: Callable[[Status], None] = lambda status: None) -> str:
@@ -80,9 +80,9 @@ def train_prior(config: TrainPrior, watch: Callable[[Status], None] = lambda sta
     mean = 0.0
 
     def status(**more) -> Status:
-        done = step - first
-        rate = done * config.batch_size * config.accumulate * world / max(1e-9, time.monotonic() - began)
-        return Status(step, config.steps, mean, rate, **more)
+        images = config.batch_size * config.accumulate * world
+        rate = (step - first) * images / max(1e-9, time.monotonic() - began)
+        return Status(step, config.steps, mean, rate, images, **more)
 
     def keep() -> None:
         if accelerator.is_main_process:
