@@ -178,7 +178,11 @@ MISTAKES: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {
             "feathered(photo.keep >= 1, self.settings.feather_px)",
             "feathered(photo.keep >= 1, 2 * self.settings.feather_px)",
         ),
-        ("seeds shared by a batch", "Noise([job.seed for job in group])", "Noise([group[0].seed for job in group])"),
+        (
+            "seeds shared by a batch",
+            "Noise([(job.seed + job.nth * STREAM) % 2**63 for job in group])",
+            "Noise([group[0].seed for job in group])",
+        ),
         (
             "images of a batch shown together",
             'one_by_one = image_by_image if at.type == "cpu" else lambda network: network',
@@ -190,9 +194,9 @@ MISTAKES: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {
             "rows, columns = slice(job.top + 1, job.top + 1 + fill.shape[1])",
         ),
         (
-            "random label drawn after the noise",
-            "denoiser = self.denoiser(self._labels(noise, len(group)))",
-            "noise.like(torch.zeros(len(group), 3, self.size, self.size))\n        denoiser = self.denoiser(self._labels(noise, len(group)))",
+            "random label not drawn from the stream of the noise",
+            "noise.integers(self.classes)  # before",
+            "# before",
         ),
         ("photos of several classes share windows", "alone = self.classes and any(", "alone = False and any("),
     ),
