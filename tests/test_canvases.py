@@ -3,8 +3,11 @@
 import pytest
 import torch
 
+from repaint import Inpaint
 from repaint.masks import make_mask
 from repaint.stages.native import canvases
+
+from . import tiny
 
 SIZE = 16
 
@@ -46,3 +49,35 @@ def test_photo_without_a_hole_has_no_canvas():
 
 def test_soft_masks_have_canvases_too():
     assert canvases(torch.full((1, 100, 100), 0.5), SIZE) == [(0, 0, 100, 100)]
+
+
+FAR_APART = ((20, 20, 23, 24), (150, 200, 152, 230), (10, 250, 40, 280))  # canvases of three shapes
+
+
+def filled(weights, **settings):
+    short = {"repaint": {"t_T": 4, "jump_length": 2, "jump_n_sample": 1}}
+    stage = Inpaint.model_validate({"prior": str(weights), "sampler": short, **settings}).build("cpu", batch_size=2)
+    photo = tiny.photo(180, 300, *FAR_APART)
+    return photo, list(stage([photo, photo], [5, 5]))[-1]
+
+
+@pytest.mark.parametrize("label", [1, "random"])
+def test_canvases_of_a_photo_may_differ_in_shape_whatever_the_prior_knows(tmp_path, label):
+    weights = tiny.checkpoint(tmp_path / "classes.safetensors", **tiny.CLASSES)
+    photo, progress = filled(weights, label=label)
+    one, two = progress.photos
+    assert torch.equal(one.rgb, two.rgb)
+    assert (one.rgb != photo.rgb).any(0)[~photo.keep[0]].float().mean() > 0.9
+    assert torch.equal(torch.where(photo.keep, one.rgb, 0), torch.where(photo.keep, photo.rgb, 0))
+
+
+def test_all_canvases_of_a_photo_are_filled_and_counted(tmp_path):
+    weights = tiny.checkpoint(tmp_path / "prior.safetensors")
+    photo, progress = filled(weights)
+    assert progress.done == progress.total == sum(progress.calls)
+    assert progress.calls[0] == progress.calls[1] > 0
+    one, two = progress.photos
+    assert torch.equal(one.rgb, two.rgb)
+    assert torch.equal(torch.where(photo.keep, one.rgb, 0), torch.where(photo.keep, photo.rgb, 0))
+    for top, left, bottom, right in FAR_APART:
+        assert (one.rgb != photo.rgb)[:, top:bottom, left:right].any()

@@ -198,12 +198,13 @@ class Filler:
             yield Job(at, seed, k, known, keep, top, left, plan(keep, self.size, self.walk))
 
     def _groups(self, jobs: Sequence[Job]) -> list[list[Job]]:
-        """Jobs that can share network calls, together; alone where windows could not tell whose class is whose."""
+        """Jobs that share network calls, `batch_size` at most; alone where windows cannot tell whose class is whose."""
         found: dict[object, list[Job]] = {}
         for job in jobs:
             alone = self.classes and any(p.shape != (self.size, self.size) for p in job.passes)
-            found.setdefault(job.at if alone else job.alike, []).append(job)
-        return list(found.values())
+            found.setdefault((job.at, job.nth) if alone else job.alike, []).append(job)
+        most = self.batch_size
+        return [jobs[i : i + most] for jobs in found.values() for i in range(0, len(jobs), most)]
 
     def _filled(self, group: Sequence[Job]) -> Iterator[tuple[Sequence[int], Callable[[], Tensor]]]:
         noise = Noise([(job.seed + job.nth * STREAM) % 2**63 for job in group])
@@ -225,17 +226,17 @@ class Filler:
     def _put_back(self, before: Sequence[Photo], group: Sequence[Job], guess: Callable[[], Tensor]) -> list[Photo]:
         """The photos with what is filled in their holes, every kept pixel as it was."""
         photos = list(before)
+        for at in {job.at for job in group}:
+            photos[at] = dataclasses.replace(photos[at], rgb=photos[at].rgb.clone())
         for job, image in zip(group, guess().float().cpu(), strict=True):
             photo = photos[job.at]
             assert photo.keep is not None
             H, W = photo.rgb.shape[-2:]
             fill = ((image + 1) / 2).clamp(0, 1)[:, : H - job.top, : W - job.left]
             rows, columns = slice(job.top, job.top + fill.shape[1]), slice(job.left, job.left + fill.shape[2])
-            weight = (photo.keep >= 1).float()
+            weight = (photo.keep[:, rows, columns] >= 1).float()
             if self.settings.feather_px:
-                weight = feathered(photo.keep >= 1, self.settings.feather_px)
-            rgb, weight = photo.rgb.clone(), weight[:, rows, columns]
-            old = rgb[:, rows, columns]
-            rgb[:, rows, columns] = torch.where(weight >= 1, old, weight * old + (1 - weight) * fill)
-            photos[job.at] = dataclasses.replace(photo, rgb=rgb)
+                weight = feathered(photo.keep >= 1, self.settings.feather_px)[:, rows, columns]
+            old = photo.rgb[:, rows, columns]
+            photo.rgb[:, rows, columns] = torch.where(weight >= 1, old, weight * old + (1 - weight) * fill)
         return photos
