@@ -232,3 +232,9 @@ def test_command_without_data_is_exit_2_and_one_line(config, tmp_path):
     file.write_text(resolved(config()))
     said = called("train", "prior", file, "--set", "data.0.folder=nowhere")
     assert (said.code, said.error) == (2, "data: nowhere is not a folder")
+
+
+def test_a_resumed_training_remembers_how_good_the_best_was(config):
+    train_prior(config(steps=2))
+    kept = torch.load(config().output + "/checkpoint.pt", weights_only=True)
+    assert kept["best"] == kept["history"][-1][2]

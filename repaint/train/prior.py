@@ -126,10 +126,10 @@ def train_prior(config: TrainPrior, watch: Callable[[Status], None] = lambda sta
             if step % config.validate_every == 0 or step == config.steps:
                 validation = _measured(ema, loss_of, held_out)
                 history.append([step, mean, validation])
-                keep()
                 if validation <= best and accelerator.is_main_process:
                     best = validation
                     _export(config, ema, step, history, "best")
+                keep()
                 watch(status(validation=validation))
             if interrupted():
                 keep()
