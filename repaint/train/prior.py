@@ -126,10 +126,10 @@ def train_prior(config: TrainPrior, watch: Callable[[Status], None] = lambda sta
             if step % config.validate_every == 0 or step == config.steps:
                 validation = _measured(ema, loss_of, held_out)
                 history.append([step, mean, validation])
-                if validation <= best and accelerator.is_main_process:
-                    best = validation
-                    _export(config, ema, step, history, "best")
+                is_best, best = validation <= best, min(validation, best)
                 keep()
+                if is_best and accelerator.is_main_process:
+                    _export(config, ema, step, history, "best")
                 watch(status(validation=validation))
             if interrupted():
                 keep()
