@@ -147,7 +147,8 @@ def inpaint_command(
     import yaml
 
     from .config import Document, Settings, dotted_key, explained
-    from .stages.inpaint import Device, Inpaint, Precision
+    from .stages.inpaint import Inpaint
+    from .stages.progress import Device, Precision
 
     class Options(Settings):
         """The options whose values the parser does not check."""

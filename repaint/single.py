@@ -10,7 +10,8 @@ from typing import Literal
 from .errors import ImageError, RunError
 from .files import try_writing
 from .image import read_mask, read_photo, write_photo
-from .stages.inpaint import Device, Inpaint, Precision, Progress
+from .stages.inpaint import Inpaint
+from .stages.progress import Device, Precision, Progress
 
 
 def inpaint_file(

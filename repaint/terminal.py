@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .jobs.running import Status
-    from .stages.inpaint import Progress
+    from .stages.progress import Progress
     from .train.prior import Status as TrainingStatus
 
 SECONDS_BETWEEN_LINES = 10

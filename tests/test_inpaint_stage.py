@@ -16,7 +16,8 @@ from repaint.errors import ConfigError, WeightsError
 from repaint.image import Meta, Photo
 from repaint.image.writing import to_samples
 from repaint.masks import grown
-from repaint.stages.inpaint import Inpaint, InpaintStage, Progress
+from repaint.stages.inpaint import Inpaint, InpaintStage
+from repaint.stages.progress import Progress
 from repaint.weights.load import load_prior
 
 from . import tiny

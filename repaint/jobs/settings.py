@@ -7,7 +7,8 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from ..config import Settings
-from ..stages.inpaint import Device, Inpaint, Precision
+from ..stages.inpaint import Inpaint
+from ..stages.progress import Device, Precision
 
 SPEED_ONLY = ("limit", "offset", "batch_size", "device", "workers", "max_megapixels")
 """Keys of a run that never change a picture."""

@@ -16,30 +16,12 @@ from ..errors import ConfigError
 from ..image import Photo, centre_cropped
 from ..masks import feathered, grown
 from ..weights.load import load_classifier, load_prior
-from .inpaint import Device, Inpaint, InpaintStage, Precision, Progress
+from .device import chosen_device, device_name
+from .inpaint import Inpaint, InpaintStage
 from .native import Pass, Walk, canvases, fill, plan
+from .progress import Device, Precision, Progress
 
 STREAM = 0x9E3779B97F4A7C15  # between the seeds of a photo's canvases; odd, so that no two meet
-
-
-def chosen_device(device: Device) -> torch.device:
-    """The device meant; auto = the first of CUDA, Apple's GPU, CPU that is there.
-
-    Raises:
-        ConfigError: if it is not there.
-    """
-    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if device == "auto":
-        return torch.device(next(name for name, there in present.items() if there))
-    if not present[device]:
-        raise ConfigError(f"device: {device} is not available here; use auto or cpu")
-    return torch.device(device)
-
-
-def device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type}, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type
 
 
 def built(settings: Inpaint, device: Device, precision: Precision, batch_size: int) -> InpaintStage:

@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ..config import Settings
+from .progress import Device, Precision, Progress
 
 if TYPE_CHECKING:
     from ..image import Photo
-
-Device = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["float32", "bfloat16", "float16"]
-
 
 class Repaint(Settings):
     """RePaint (Lugmayr et al. 2022), with the paper's names."""
@@ -173,27 +170,6 @@ class Inpaint(Settings):
         from .filling import built
 
         return built(self, device, precision, batch_size)
-
-
-@dataclass(frozen=True, eq=False)
-class Progress:
-    """Where a stage stands.
-
-    Attributes:
-        done: network calls made so far, over all photos.
-        total: network calls in all.
-        calls: network calls made so far for each photo.
-    """
-
-    done: int
-    total: int
-    calls: tuple[int, ...]
-    _photos: Callable[[], list[Photo]]
-
-    @property
-    def photos(self) -> list[Photo]:
-        """The photos as guessed so far; of the last progress, the result. Computed when asked for."""
-        return self._photos()
 
 
 @dataclass(frozen=True, eq=False)

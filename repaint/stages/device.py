@@ -1,0 +1,28 @@
+"""Where a stage computes."""
+
+from __future__ import annotations
+
+import torch
+
+from ..errors import ConfigError
+from .progress import Device
+
+
+def chosen_device(device: Device) -> torch.device:
+    """The device meant; auto = the first of CUDA, Apple's GPU, CPU that is there.
+
+    Raises:
+        ConfigError: if it is not there.
+    """
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return torch.device(next(name for name, there in present.items() if there))
+    if not present[device]:
+        raise ConfigError(f"device: {device} is not available here; use auto or cpu")
+    return torch.device(device)
+
+
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type
