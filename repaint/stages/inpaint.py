@@ -14,6 +14,7 @@ from .progress import Device, Precision, Progress
 if TYPE_CHECKING:
     from ..image import Photo
 
+
 class Repaint(Settings):
     """RePaint (Lugmayr et al. 2022), with the paper's names."""
 
