@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -73,3 +76,64 @@ def resized(x: Tensor, height: int, width: int) -> Tensor:
     if x.shape[-2:] == (height, width):
         return x
     return F.interpolate(x, (height, width), mode="bicubic", antialias=True, align_corners=False)
+
+
+class Tiled(NamedTuple):
+    """Where work on tiles stands: `image` is whole when `done` is `total`, and 0 where nothing has been done yet."""
+
+    done: int
+    total: int
+    image: Tensor
+
+
+def by_tiles(fn: Callable[[Tensor], Tensor], x: Tensor, *, tile: int, overlap: int, scale: int = 1) -> Iterator[Tiled]:
+    """`fn(x)`, computed tile after tile and blended, in the memory of one tile beside the result.
+
+    Equal to `fn(x)` wherever `fn` sees no further around a pixel than a quarter of `overlap`: tiles count for nothing
+    in the outer quarter of what they share, and blend linearly in its middle half.
+
+    Args:
+        fn: maps (B, C, h, w) to (B, D, h * scale, w * scale) for any h, w up to `tile`; may answer on another device.
+        x: (B, C, H, W), of any size, also smaller than `tile`.
+        overlap: px shared by neighbours.
+
+    Raises:
+        ValueError: if `overlap` is not smaller than `tile`.
+    """
+    H, W = x.shape[-2:]
+    rows, columns = (_shares(side, tile, overlap, scale) for side in (H, W))
+    total, image = len(rows) * len(columns), None
+    for i, (top, down) in enumerate(rows):
+        for j, (left, across) in enumerate(columns):
+            out = fn(x[..., top : top + tile, left : left + tile]).to(x.device)
+            if image is None:
+                image = out.new_zeros(*out.shape[:2], H * scale, W * scale)
+            share = (down[:, None] * across).to(out)
+            top_out, left_out = top * scale, left * scale
+            image[..., top_out : top_out + len(down), left_out : left_out + len(across)] += out * share
+            yield Tiled(i * len(columns) + j + 1, total, image)
+
+
+def tiled(fn: Callable[[Tensor], Tensor], x: Tensor, *, tile: int, overlap: int, scale: int = 1) -> Tensor:
+    """The last image of `by_tiles`."""
+    *_, last = by_tiles(fn, x, tile=tile, overlap=overlap, scale=scale)
+    return last.image
+
+
+def _shares(length: int, tile: int, overlap: int, scale: int) -> list[tuple[int, Tensor]]:
+    """Where tiles begin along a side, and each tile's share of every output pixel there; shares add up to 1."""
+    begins = starts(length, tile, overlap)
+    at = (torch.arange(length * scale) + 0.5) / scale
+    ramps = []
+    for begin in begins:
+        end = min(begin + tile, length)
+        from_start = at - begin if begin else torch.full_like(at, float("inf"))
+        to_end = end - at if end < length else torch.full_like(at, float("inf"))
+        reach = max(overlap, 1)
+        ramp = (torch.minimum(from_start, to_end) / reach * 2 - 0.5).clamp(0, 1)
+        ramps.append(torch.where((at > begin) & (at < end), ramp, 0.0))
+    whole = torch.stack(ramps).sum(0)
+    return [
+        (begin, (ramp / whole)[begin * scale : min(begin + tile, length) * scale])
+        for begin, ramp in zip(begins, ramps, strict=True)
+    ]
