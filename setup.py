@@ -22,6 +22,7 @@ setup(
         "numpy>=1.26",  # pixels between Pillow and torch
         "pillow>=11",  # 8-bit images, EXIF, ICC
         "pyvips[binary]>=3",  # 16-bit PNG and TIFF, which Pillow cannot hold in colour
+        "scikit-image>=0.24",  # ridge filters, top-hats, classical fills to compare with
         "opencv-python>=4.10",  # classical fills to compare with, face alignment
         "safetensors>=0.4",  # weights that cannot run code
         "pyyaml>=6",  # configs
@@ -40,7 +41,12 @@ setup(
     ],
     extras_require={
         "realesrgan": ["realesrgan>=0.3", "basicsr>=1.4.2"],  # the original upscaler, behind a shim
-        "dev": ["pytest>=8", "hypothesis>=6", "ruff>=0.8", "pyright>=1.1.390", "scikit-image>=0.24"],
+        "train": ["tensorboard>=2.15", "timm>=1"],  # curves; encoders by name
+        "dev": [
+            *("pytest>=8", "hypothesis>=6", "ruff>=0.8", "pyright>=1.1.390"),
+            *("tensorboard>=2.15", "timm>=1"),
+            *("piq>=0.8", "matplotlib>=3.8"),  # benchmarks: figures and curves
+        ],
     },
     classifiers=[
         "Programming Language :: Python :: 3.11",

@@ -5,20 +5,19 @@ Nothing heavy is imported before it is needed: help and config errors answer at 
 
 from __future__ import annotations
 
-import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any
 
 import typer
 
-from .errors import ConfigError, RepaintError, RunStopped
+from .answers import GOES_ON, NOTHING_STARTED, SOME_FAILED, SetOption, answers, say
+from .cli_train import train_app
+from .errors import ConfigError
 
-SOME_FAILED, NOTHING_STARTED, INTERRUPTED = 1, 2, 130
 LARGEST_SEED = 2**63 - 1
-GOES_ON = "; what is done is kept, the same command goes on from there"
 
 app = typer.Typer(
     help="Restore photos: a diffusion prior fills what is damaged, and nothing else changes.",
@@ -29,52 +28,12 @@ app = typer.Typer(
 )
 weights_app = typer.Typer(help="Weights: what there is, what is on disk, fetching it.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
-train_app = typer.Typer(help="Train weights for your own pictures.", no_args_is_help=True)
 app.add_typer(train_app, name="train")
 
 
 class Hole(StrEnum):
     black = "black"
     white = "white"
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def answers(when_stopped: str = "") -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A command, with errors said in one line each and turned into exit codes.
-
-    Args:
-        when_stopped: what Ctrl-C is answered with, after 'stopped'.
-    """
-
-    def with_answers(command: Callable[P, R]) -> Callable[P, R]:
-        @functools.wraps(command)
-        def answering(*args: P.args, **kwargs: P.kwargs) -> R:
-            try:
-                return command(*args, **kwargs)
-            except RepaintError as e:
-                for line in str(e).splitlines():
-                    say(line)
-                raise typer.Exit(SOME_FAILED if isinstance(e, RunStopped) else NOTHING_STARTED) from None
-            except KeyboardInterrupt:
-                say(f"stopped{when_stopped}")
-                raise typer.Exit(INTERRUPTED) from None
-
-        return answering
-
-    return with_answers
-
-
-def say(line: str) -> None:
-    print(f"repaint: {line}", file=sys.stderr, flush=True)
-
-
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. stages.0.inpaint.sampler.repaint.t_T=100."),
-]
 
 
 @app.command("run")
@@ -265,24 +224,6 @@ def weights_get(
         with fetch_bar(entry.name) as tell:
             path = store.fetch(entry, dir, report=tell, say=say)
         say(f"{entry.name}: {path}")
-
-
-@train_app.command("prior")
-@answers(GOES_ON)
-def train_prior_command(
-    file: Annotated[Path, typer.Argument(help="A config of confs/train.")],
-    set_: SetOption = None,
-) -> None:
-    """Train a diffusion prior; started again, it goes on where it stopped."""
-    from .config import Document
-    from .train.settings import TrainPrior
-
-    config = Document.read(file).override(set_ or []).check(TrainPrior)
-
-    from .terminal import training_lines
-    from .train.prior import train_prior
-
-    say(f"wrote {train_prior(config, training_lines())}")
 
 
 @app.command("schema")

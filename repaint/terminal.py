@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .jobs.running import Status
     from .stages.progress import Progress
-    from .train.prior import Status as TrainingStatus
+    from .train.loop import Status as TrainingStatus
 
 SECONDS_BETWEEN_LINES = 10
 
@@ -100,11 +100,14 @@ def training_lines() -> Callable[[TrainingStatus], None]:
 
     def tell(status: TrainingStatus) -> None:
         nonlocal last
-        if status.validation is None and time.monotonic() - last < SECONDS_BETWEEN_LINES:
+        if status.remark:
+            print(f"repaint: {status.remark}", file=sys.stderr, flush=True)
+            return
+        if not status.measured and time.monotonic() - last < SECONDS_BETWEEN_LINES:
             return
         last = time.monotonic()
         left = (status.steps - status.step) * status.images_per_step / max(1e-9, status.images_per_s)
-        looked = "" if status.validation is None else f", validation {status.validation:.4f}"
+        looked = "".join(f", held-out {name} {value:.4f}" for name, value in status.measured.items())
         rate = f"{status.images_per_s:.0f} images/s, {left / 60:.0f} min left"
         print(
             f"repaint: step {status.step}/{status.steps}, loss {status.loss:.4f}{looked}, {rate}",

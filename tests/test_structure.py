@@ -29,6 +29,8 @@ FLOORS = (  # lowest first; a module imports from floors below its own, and insi
     {"jobs"},
     {"upstream"},
     {"single", "mask_files", "terminal"},
+    {"answers"},
+    {"cli_train"},
     {"cli"},
     {"__main__"},
 )

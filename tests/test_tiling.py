@@ -47,5 +47,5 @@ def test_an_answer_may_have_other_channels_and_is_counted():
 
 
 def test_an_overlap_of_a_whole_tile_is_refused():
-    with pytest.raises(ValueError, match="overlap must lie in 0..15 px, got 16"):
+    with pytest.raises(ValueError, match=r"overlap must lie in 0\.\.15 px, got 16"):
         tiled(lambda x: x, torch.zeros(1, 1, 40, 40), tile=16, overlap=16)

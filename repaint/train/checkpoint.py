@@ -25,6 +25,7 @@ FREE_TO_CHANGE = (
     "validate_every",
     "workers",
     "cache_mb",
+    "tensorboard",
     "output",
     "device",
     "licence",

@@ -6,15 +6,15 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..diffusion import Schedule
-from .settings import Weighting
+from .prior_settings import Weighting
 
 VLB_SHARE = 0.001  # lambda of the paper
 
 
-class HybridLoss:
+class HybridLoss(nn.Module):
     """What a network that answers (eps, variance mix) is told of x_0 with noise on it.
 
     Args:
@@ -22,7 +22,8 @@ class HybridLoss:
             min-snr: min(SNR, 5) / SNR (Hang et al. 2023).
     """
 
-    def __init__(self, schedule: Schedule, weighting: Weighting, device: torch.device) -> None:
+    def __init__(self, schedule: Schedule, weighting: Weighting) -> None:
+        super().__init__()
         states = range(1, schedule.T + 1)
         bar = schedule.alpha_bar[1:]
         before, beta = schedule.alpha_bar[:-1], 1 - bar / schedule.alpha_bar[:-1]
@@ -38,10 +39,17 @@ class HybridLoss:
             "weight": weight / weight.mean(),
         }
         self.T = schedule.T
-        self._tables = {name: table.float().to(device) for name, table in tables.items()}
+        for name, table in tables.items():
+            self.register_buffer(f"_{name}", table.float(), persistent=False)
+        self._tables = tuple(tables)
 
-    def __call__(
-        self, network: Callable[[Tensor, Tensor], Tensor], x_0: Tensor, index: Tensor, eps: Tensor
+    def forward(
+        self,
+        network: Callable[..., Tensor],
+        x_0: Tensor,
+        index: Tensor,
+        eps: Tensor,
+        labels: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The loss and its simple part, (B,) each.
 
@@ -49,10 +57,12 @@ class HybridLoss:
             x_0: (B, C, H, W) in [-1, 1].
             index: (B,) 0-based noise levels, as the network is told them.
             eps: the noise, like `x_0`.
+            labels: (B,) classes, for networks that are told them.
         """
-        at = {name: table[index][:, None, None, None] for name, table in self._tables.items()}
+        at = {name: self.get_buffer(f"_{name}")[index][:, None, None, None] for name in self._tables}
         x_t = at["signal"] * x_0 + at["noise"] * eps
-        guess, mix = network(x_t, index).float().chunk(2, dim=1)
+        answer = network(x_t, index) if labels is None else network(x_t, index, labels)
+        guess, mix = answer.float().chunk(2, dim=1)
         simple = (guess - eps).square().mean((1, 2, 3))
         x_0_guess = ((x_t - at["noise"] * guess.detach()) / at["signal"]).clamp(-1, 1)
         gap = at["on_x_0"] * (x_0 - x_0_guess)
@@ -60,4 +70,4 @@ class HybridLoss:
         log_var = share * at["high"] + (1 - share) * at["low"]
         kl = 0.5 * (log_var - at["low"] + (at["low"] - log_var).exp() - 1 + gap.square() * (-log_var).exp())
         vlb = kl.mean((1, 2, 3)) / math.log(2)
-        return self._tables["weight"][index] * simple + VLB_SHARE * self.T * vlb, simple
+        return self.get_buffer("_weight")[index] * simple + VLB_SHARE * self.T * vlb, simple

@@ -1,14 +1,12 @@
-"""What a training is: data, network, how long, where to."""
+"""What every training is: data, how long, where to."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, field_validator
 
 from ..config import Settings
-
-Weighting = Literal["simple", "p2", "min-snr"]
 
 
 class Source(Settings):
@@ -30,30 +28,17 @@ class Source(Settings):
         return scales
 
 
-class NetworkSettings(Settings):
-    """The U-Net, in the words of guided-diffusion."""
-
-    channels: int = Field(default=64, ge=32, multiple_of=32)
-    multipliers: tuple[int, ...] = Field(default=(1, 2, 3, 4), strict=False, min_length=1)
-    res_blocks: int = Field(default=2, ge=1)
-    attention_at: tuple[int, ...] = Field(
-        default=(4, 8), strict=False, description="downsampling factors with attention"
-    )
-    head_channels: int = Field(default=32, ge=8)
-    resblock_updown: bool = True
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-
-
-class TrainPrior(Settings):
-    """A DDPM prior with learned variance (Nichol & Dhariwal 2021)."""
+class Training(Settings):
+    """What all trainings have in common."""
 
     output: str = Field(description="the folder for checkpoints, samples and the exported weights")
     data: tuple[Source, ...] = Field(strict=False, min_length=1)
-    validation: tuple[Source, ...] = Field(default=(), strict=False)
-    size: int = Field(default=64, ge=8, description="px of the windows the prior learns")
-    network: NetworkSettings = NetworkSettings()
-    noise_schedule: Literal["linear", "cosine"] = "linear"
-    weighting: Weighting = Field(default="simple", description="of the noise levels in the simple loss")
+    validation: tuple[Source, ...] = Field(
+        default=(), strict=False, description="held-out images; if none, the training folders are looked at"
+    )
+    start_from: str | None = Field(
+        default=None, description="weights to begin with instead of chance: a name of `repaint weights list`, or a path"
+    )
     steps: int = Field(default=100_000, ge=1)
     max_minutes: float | None = Field(default=None, gt=0, description="stop after this long; started again, it goes on")
     batch_size: int = Field(default=32, ge=1, description="windows in one forward pass of each process")
@@ -68,21 +53,11 @@ class TrainPrior(Settings):
     ema: float = Field(default=0.9995, ge=0, lt=1, description="decay of the average of the weights that is exported")
     flip: bool = True
     grey_share: float = Field(default=0.15, ge=0, le=1, description="of windows shown in grey, half of those in sepia")
-    validate_every: int = Field(default=500, ge=1)
+    validate_every: int = Field(default=500, ge=1, description="steps between looks at held-out images")
     workers: int = Field(default=2, ge=0, description="processes that cut windows")
     cache_mb: int = Field(default=1024, ge=0, description="decoded images kept in memory, for each worker")
+    tensorboard: bool = Field(default=False, description="write curves and pictures to output/tensorboard")
     device: Literal["auto", "cpu"] = "auto"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     seed: int = Field(default=0, ge=0, lt=2**31)
     licence: str = Field(default="not stated", description="written into the exported weights")
-
-    @field_validator("network")
-    @classmethod
-    def _fits(cls, network: NetworkSettings, info: ValidationInfo) -> NetworkSettings:
-        multiple = 2 ** (len(network.multipliers) - 1)
-        size = info.data.get("size", multiple)
-        if size % multiple:
-            raise ValueError(
-                f"has {len(network.multipliers)} levels, so size must be a multiple of {multiple}; it is {size}"
-            )
-        return network

@@ -1,0 +1,53 @@
+"""How commands answer: one line an error, an exit code, and options that several of them have."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Annotated, ParamSpec, TypeVar
+
+import typer
+
+from .errors import RepaintError, RunStopped
+
+SOME_FAILED, NOTHING_STARTED, INTERRUPTED = 1, 2, 130
+GOES_ON = "; what is done is kept, the same command goes on from there"
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def answers(when_stopped: str = "") -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A command, with errors said in one line each and turned into exit codes.
+
+    Args:
+        when_stopped: what Ctrl-C is answered with, after 'stopped'.
+    """
+
+    def with_answers(command: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(command)
+        def answering(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return command(*args, **kwargs)
+            except RepaintError as e:
+                for line in str(e).splitlines():
+                    say(line)
+                raise typer.Exit(SOME_FAILED if isinstance(e, RunStopped) else NOTHING_STARTED) from None
+            except KeyboardInterrupt:
+                say(f"stopped{when_stopped}")
+                raise typer.Exit(INTERRUPTED) from None
+
+        return answering
+
+    return with_answers
+
+
+def say(line: str) -> None:
+    print(f"repaint: {line}", file=sys.stderr, flush=True)
+
+
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. stages.0.inpaint.sampler.repaint.t_T=100."),
+]

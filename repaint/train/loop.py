@@ -1,0 +1,296 @@
+"""The trainer: draw, ask for the loss, step; now and then look and save. Read it from top to bottom."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from .. import files
+from ..errors import RunError
+from ..image import Photo, write_photo
+from .checkpoint import export, interrupts_wait, load, save
+from .data import Item, Pictures, together
+from .notes import Board, write_manifest, write_metrics
+from .settings import Source, Training
+
+MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+VALIDATION_BATCHES = 8
+
+Shown = tuple[Tensor, ...]
+
+
+class Task(Protocol):
+    """What is trained.
+
+    Attributes:
+        name: of the exported file.
+    """
+
+    name: str
+
+    def objective(self) -> nn.Module:
+        """A module that holds the network in training and says how wrong it is of a batch.
+
+        Called with what is shown, it answers the loss, a number to be made small, and figures to be followed by name,
+        of which the first stands in the progress line. Its `network` alone is averaged and exported, and begins with
+        `start_from` if the settings say so; a critic, or a fixed network of features, may live beside it.
+        """
+        ...
+
+    def data(self, sources: Sequence[Source], *, seed: int, count: int, training: bool) -> Pictures: ...
+
+    def measured(self, network: nn.Module, shown: Sequence[Shown]) -> dict[str, float]:
+        """Figures on held-out batches; by the first, the lower the better, the best weights are known."""
+        ...
+
+    def picture(self, network: nn.Module, shown: Sequence[Shown]) -> Tensor:
+        """(3, h, w) in [0, 1]: what the network can do, for the eye."""
+        ...
+
+    def says(self) -> dict[str, str]:
+        """What the exported file says of itself beside data, licence, steps and figures."""
+        ...
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a training stands.
+
+    Attributes:
+        loss: the first figure of the objective, a running mean.
+        measured: figures on held-out images, when they have just been measured.
+        remark: a line for the user.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    images_per_s: float
+    images_per_step: int
+    measured: dict[str, float] = field(default_factory=dict)
+    remark: str = ""
+
+
+Watch = Callable[[Status], None]
+
+
+def train(config: Training, task: Task, watch: Watch = lambda status: None) -> str:
+    """Train, going on from the checkpoint in `config.output` if there is one; the path of the exported weights.
+
+    A step's randomness is a function of the seed and the step, so a training that was stopped ends, on a CPU, with the
+    very weights of one that was not.
+
+    Raises:
+        RunError: if data or checkpoint cannot be used, nothing can be written, or the loss is no longer a number.
+    """
+    accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=MIXED[config.precision])
+    device, rank, world = accelerator.device, accelerator.process_index, accelerator.num_processes
+    is_main = accelerator.is_main_process
+    torch.manual_seed(config.seed)
+    objective: Any = task.objective()
+    objective.to(device).to(memory_format=torch.channels_last).train()
+    network = objective.network
+    ema = copy.deepcopy(network).eval().requires_grad_(False)
+    optimiser = torch.optim.AdamW(
+        (p for p in objective.parameters() if p.requires_grad),
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        betas=(0.9, 0.99),
+    )
+    step, best, seconds, history, skipped = 0, math.inf, 0.0, [], {}
+    state = load(config.output, config, device)
+    if state:
+        objective.load_state_dict(state["objective"])
+        ema.load_state_dict(state["ema"])
+        optimiser.load_state_dict(state["optimiser"])
+        step, best, seconds = state["step"], state["best"], state["seconds"]
+        history, skipped = state["history"], state["skipped"]
+    wrapped, optimiser = accelerator.prepare(objective, optimiser)
+    if state and accelerator.scaler is not None:
+        accelerator.scaler.load_state_dict(state["scaler"])
+    pictures = task.data(
+        config.data, seed=config.seed, count=config.steps * config.accumulate * config.batch_size * world, training=True
+    )
+    batches = _batches(pictures, config, step, rank, world)
+    held_out = _held_out(config, task, device)
+    board = Board(config, step) if config.tensorboard and is_main else None
+    began, first, mean = time.monotonic(), step, 0.0
+
+    def status(**more) -> Status:
+        images = config.batch_size * config.accumulate * world
+        rate = (step - first) * images / max(1e-9, time.monotonic() - began)
+        return Status(step, config.steps, mean, rate, images, **more)
+
+    def keep() -> None:
+        if is_main:
+            save(
+                config.output,
+                {
+                    "objective": objective.state_dict(),
+                    "ema": ema.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "scaler": accelerator.scaler.state_dict() if accelerator.scaler else {},
+                    "step": step,
+                    "best": best,
+                    "seconds": seconds + time.monotonic() - began,
+                    "history": history,
+                    "skipped": skipped,
+                },
+                config,
+            )
+
+    def exported(name: str) -> str:
+        path = files.join(config.output, f"{name}.safetensors")
+        if is_main:
+            export(path, ema.state_dict(), {**_common(config, step * world, history), **task.says()})
+        return path
+
+    if is_main:
+        write_manifest(config, pictures, skipped)
+    with interrupts_wait() as interrupted:
+        while step < config.steps and not _time_is_up(config, began):
+            for group in optimiser.param_groups:
+                group["lr"] = config.learning_rate * rate_at(step, config)
+            torch.manual_seed(step_seed(config.seed, step, rank))
+            now: dict[str, float] = {}
+            for _ in range(config.accumulate):
+                shown, unreadable = next(batches)
+                for path in unreadable.keys() - skipped.keys():
+                    skipped[path] = unreadable[path]
+                    watch(status(remark=f"{path}: skipped, cannot be read as an image: {unreadable[path]}"))
+                with accelerator.autocast():
+                    loss, figures = wrapped(*_moved(shown, device))
+                accelerator.backward(loss / config.accumulate)
+                for name, value in figures.items():
+                    now[name] = now.get(name, 0.0) + value.item() / config.accumulate
+            current = next(iter(now.values()))
+            if not all(math.isfinite(value) for value in now.values()):
+                raise RunError(
+                    f"step {step + 1}: the loss is {current}; the last good checkpoint is in {config.output}"
+                )
+            accelerator.clip_grad_norm_(wrapped.parameters(), config.clip_norm)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            step += 1
+            _follow(ema, network, min(config.ema, (1 + step) / (10 + step)))
+            mean = current if step == first + 1 else mean + 0.02 * (current - mean)
+            watch(status())
+            if board:
+                board.step(step, {**now, "learning_rate": optimiser.param_groups[0]["lr"]})
+            if step % config.validate_every == 0 or step == config.steps:
+                measured = task.measured(ema, held_out)
+                history.append({"step": step, "training": mean, **measured})
+                score = next(iter(measured.values()))
+                is_best, best = score <= best, min(score, best)
+                keep()
+                if is_best:
+                    exported("best")
+                if is_main:
+                    write_metrics(config.output, history)
+                if board:
+                    board.look(step, measured, task.picture(ema, held_out))
+                watch(status(measured=measured))
+            if interrupted():
+                keep()
+                raise KeyboardInterrupt
+        keep()
+    accelerator.wait_for_everyone()
+    if is_main:
+        write_manifest(config, pictures, skipped)
+        write_photo(files.join(config.output, "samples.png"), Photo(task.picture(ema, held_out)))
+    return exported(task.name)
+
+
+def begin_with(state: Mapping[str, Tensor], network: nn.Module, name: str) -> None:
+    """Give a network the weights of another training.
+
+    Raises:
+        RunError: if they are of another network.
+    """
+    here, there = ({k: tuple(v.shape) for k, v in s.items()} for s in (network.state_dict(), state))
+    for key in [*here, *there]:
+        if here.get(key) != there.get(key):
+            found, wanted = (d.get(key, "missing") for d in (there, here))
+            raise RunError(f"start_from: {name} is of another network: {key} is {found} there, {wanted} in this one")
+    network.load_state_dict(state)
+
+
+def rate_at(step: int, config: Training) -> float:
+    """The learning rate as a share of its highest: up over the warm-up, then level, then down a cosine to 0."""
+    rising = min(1.0, (step + 1) / max(1, config.warm_up))
+    start = config.decay_from * config.steps
+    fallen = max(0.0, (step - start) / max(1.0, config.steps - start))
+    return rising * 0.5 * (1 + math.cos(math.pi * min(1.0, fallen)))
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    return (seed << 40) + (step << 10) + rank
+
+
+def _batches(pictures: Pictures, config: Training, step: int, rank: int, world: int) -> Iterator[Item]:
+    """The batches of this process, from `step` on."""
+    order = (
+        [(i * world + rank) * config.batch_size + b for b in range(config.batch_size)]
+        for i in range(step * config.accumulate, config.steps * config.accumulate)
+    )
+    return iter(DataLoader(pictures, batch_sampler=_Listed(order), num_workers=config.workers, collate_fn=together))
+
+
+class _Listed:
+    """Batches of indices, given one after the other."""
+
+    def __init__(self, batches: Iterator[list[int]]) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return self._batches
+
+
+def _held_out(config: Training, task: Task, device: torch.device) -> list[Shown]:
+    """Held-out batches, the same at every look; of the training folders if no others are named."""
+    pictures = task.data(
+        config.validation or config.data,
+        seed=config.seed + 1,
+        count=VALIDATION_BATCHES * config.batch_size,
+        training=False,
+    )
+    return [
+        _moved(shown, device) for shown, _ in DataLoader(pictures, batch_size=config.batch_size, collate_fn=together)
+    ]
+
+
+def _moved(shown: Shown, device: torch.device) -> Shown:
+    return tuple(x.to(device, memory_format=torch.channels_last) if x.ndim == 4 else x.to(device) for x in shown)
+
+
+@torch.no_grad()
+def _follow(ema: nn.Module, network: nn.Module, decay: float) -> None:
+    for average, current in zip(ema.parameters(), network.parameters(), strict=True):
+        average.lerp_(current, 1 - decay)
+    for average, current in zip(ema.buffers(), network.buffers(), strict=True):
+        average.copy_(current)
+
+
+def _common(config: Training, steps: int, history: list[dict[str, float]]) -> dict[str, str]:
+    measured = {f"validation_{name}": f"{value:.5f}" for name, value in (history[-1] if history else {}).items()}
+    measured.pop("validation_step", None)
+    return {
+        "licence": config.licence,
+        "data": ", ".join(source.folder for source in config.data),
+        "steps": str(steps),
+        "images": str(steps * config.batch_size * config.accumulate),
+        **measured,
+    }
+
+
+def _time_is_up(config: Training, began: float) -> bool:
+    return config.max_minutes is not None and time.monotonic() - began > 60 * config.max_minutes

@@ -1,0 +1,49 @@
+"""What the training of a prior is."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from ..config import Settings
+from .settings import Training
+
+Weighting = Literal["simple", "p2", "min-snr"]
+
+
+class NetworkSettings(Settings):
+    """The U-Net, in the words of guided-diffusion."""
+
+    channels: int = Field(default=64, ge=32, multiple_of=32)
+    multipliers: tuple[int, ...] = Field(default=(1, 2, 3, 4), strict=False, min_length=1)
+    res_blocks: int = Field(default=2, ge=1)
+    attention_at: tuple[int, ...] = Field(
+        default=(4, 8), strict=False, description="downsampling factors with attention"
+    )
+    head_channels: int = Field(default=32, ge=8)
+    resblock_updown: bool = True
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+
+class TrainPrior(Training):
+    """A DDPM prior with learned variance (Nichol & Dhariwal 2021)."""
+
+    size: int = Field(default=64, ge=8, description="px of the windows the prior learns")
+    network: NetworkSettings = NetworkSettings()
+    noise_schedule: Literal["linear", "cosine"] = "linear"
+    weighting: Weighting = Field(default="simple", description="of the noise levels in the simple loss")
+    class_cond: bool = Field(
+        default=False, description="learn classes; an image's is the first folder on its way, as in ImageNet's"
+    )
+
+    @field_validator("network")
+    @classmethod
+    def _fits(cls, network: NetworkSettings, info: ValidationInfo) -> NetworkSettings:
+        multiple = 2 ** (len(network.multipliers) - 1)
+        size = info.data.get("size", multiple)
+        if size % multiple:
+            raise ValueError(
+                f"has {len(network.multipliers)} levels, so size must be a multiple of {multiple}; it is {size}"
+            )
+        return network

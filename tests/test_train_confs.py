@@ -1,0 +1,18 @@
+"""The training configs of the repository: valid, and each opens with what it costs."""
+
+from pathlib import Path
+
+import pytest
+
+from repaint.config import Document
+from repaint.train.prior_settings import TrainPrior
+
+CONFS = sorted(Path(__file__).parents[1].joinpath("confs", "train").glob("*.yml"))
+KINDS = {"prior": TrainPrior}
+"""What the first word of a config's name says it trains."""
+
+
+@pytest.mark.parametrize("file", CONFS, ids=lambda f: f.stem)
+def test_config_is_valid_and_says_what_it_costs(file):
+    assert Document.read(file).check(KINDS[file.stem.partition("_")[0]]).steps > 0
+    assert file.read_text().startswith("# ")
