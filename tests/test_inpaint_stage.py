@@ -337,11 +337,12 @@ def test_classifier_steers_a_prior_that_knows_no_classes(build, weights):
     assert not torch.equal(steered[0], steered[1])
 
 
-def test_hash_is_of_all_weights_that_are_used(build, weights):
+def test_hashes_are_of_all_weights_that_are_used(build, weights):
     judge = {"weights": str(weights("classifier"))}
-    alone, guided = build().weights_sha256, build(classifier=judge, label=0).weights_sha256
-    assert len(alone) == 64
-    assert guided.startswith(alone + "+")
+    alone, guided = build().weights, build(classifier=judge, label=0).weights
+    assert [len(sha256) for sha256 in alone.values()] == [64]
+    assert [len(sha256) for sha256 in guided.values()] == [64, 64]
+    assert alone.items() < guided.items()
 
 
 # --- settings that cannot be meant ---
@@ -383,7 +384,7 @@ def test_settings_that_contradict_each_other_are_refused(settings, words):
 def test_fallback_is_used_with_a_warning_while_the_prior_is_missing(build, weights, tmp_path):
     missing = str(tmp_path / "nothing.safetensors")
     used = Inpaint(prior=missing, fallback=str(weights())).build("cpu")
-    assert used.weights_sha256 == build().weights_sha256
+    assert used.weights == build().weights
     assert len(used.remarks) == 1
     assert f"prior {missing} is not in data/pretrained: using {weights()}" in used.remarks[0]
     assert Inpaint(prior=str(weights()), fallback="base-64").build("cpu").remarks == ()

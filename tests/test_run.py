@@ -201,7 +201,7 @@ def test_the_seed_in_the_manifest_gives_the_picture_to_the_stage_alone(mixed):
         pixels = (progress.photos[0].rgb * 255).round().byte().permute(1, 2, 0).numpy()
         written = cv2.imread(str(mixed / "out" / record["output"]))
         assert np.array_equal(pixels, written[..., ::-1])
-        assert (record["calls"], record["weights"]) == (progress.calls[0], stage.weights_sha256)
+        assert (record["calls"], record["weights"]) == (progress.calls[0], "+".join(stage.weights.values()))
 
 
 def test_config_and_report_stand_beside_the_results(mixed):

@@ -113,7 +113,7 @@ def test_a_line_of_the_manifest_cut_by_a_full_disk_stops_the_run(undisturbed, tm
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "calls", "done"), [(1, 0, []), (1, 5, []), (1, 6, ["a.png"]), (1, 11, ["a.png"]), (2, 3, [])]
+    ("batch_size", "calls", "done"), [(1, 0, []), (1, 5, []), (1, 7, ["a.png"]), (1, 11, ["a.png"]), (2, 3, [])]
 )
 def test_ctrl_c_between_network_calls_keeps_what_is_done(undisturbed, tmp_path, batch_size, calls, done):
     left, out = iter(range(calls)), tmp_path / "out"

@@ -22,6 +22,7 @@ FLOORS = (  # lowest first; a module imports from floors below its own, and insi
     {"files"},
     {"config", "image"},
     {"tiling", "masks", "archs", "degrade"},
+    {"faces"},
     {"diffusion"},
     {"weights"},
     {"stages"},

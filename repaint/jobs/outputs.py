@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import PurePosixPath
 
+import torch
 from torch import Tensor
 
 from .. import files
@@ -30,15 +32,19 @@ class Outputs:
     def path(self, item: Item, sample: int) -> str:
         return files.join(self.results, self._name(item, sample))
 
-    def write(self, item: Item, sample: int, prepared: Photo, result: Photo) -> str:
-        """Write a result and what goes with it, the result last; its name relative to the folder of results.
+    def write(self, item: Item, sample: int, prepared: Photo, results: Mapping[str, Photo]) -> str:
+        """Write the last result and what goes with it, itself last; its name relative to the folder of results.
+
+        Args:
+            results: of each stage by name, in their order.
 
         Raises:
             ImageError: if its format cannot hold it; then nothing is written.
             OSError: if it cannot be written.
         """
-        assert prepared.keep is not None
-        keep, more, name = prepared.keep.float(), self.config.folders, self._name(item, sample)
+        *others, result = results.values()
+        keep = torch.ones_like(prepared.rgb[:1]) if prepared.keep is None else prepared.keep.float()
+        more, name = self.config.folders, self._name(item, sample)
         plain = replace(prepared, keep=None, alpha=None, meta=Meta("png", bits=prepared.meta.bits))
         found: dict[str, bytes] = {}
         for folder, rgb in (
@@ -48,6 +54,11 @@ class Outputs:
         ):
             if folder is not None:
                 found[files.join(folder, f"{item.stem}.png")] = encode_photo(replace(plain, rgb=rgb), "png")
+        if more.stages is not None:
+            for place, (stage, photo) in enumerate(zip(results, others, strict=False), 1):
+                if stage != "scratches":  # which changes the mask alone
+                    path = files.join(more.stages, f"{place}-{stage}", str(PurePosixPath(name).with_suffix(".png")))
+                    found[path] = encode_photo(photo, "png")
         shown = luma(result.rgb).expand(3, -1, -1) if result.meta.grey else result.rgb  # as it is saved
         for kind, rgb in (("input", prepared.rgb), ("mask", keep.expand(3, -1, -1)), (f"result-{sample}", shown)):
             found[files.join(self.config.output, _thumbnail_name(item, kind))] = _thumbnail(rgb)

@@ -44,15 +44,15 @@ def load(item: Item, config: RunConfig, is_done: Callable[[Item, tuple[str, str]
     content = (hashlib.sha256(image).hexdigest(), hashlib.sha256(mask).hexdigest())
     if is_done(item, content):
         return Loaded(item, content)
-    inpaint = config.stages[0].inpaint
+    inpaint = config.inpaint
     limit = round(config.max_megapixels * 1e6)
     try:
         photo = decode_photo(image, item.image, max_pixels=limit)
         if item.mask is None:
             return Loaded(item, content, photo)
-        soft = inpaint.fit == "crop"
+        soft, as_read = (inpaint.fit == "crop", inpaint.soft_masks) if inpaint is not None else (False, False)
         read = decode_mask(mask, item.mask, hole=config.hole, soft=soft, max_pixels=limit)
-        keep = read.keep if inpaint.soft_masks or not soft else read.keep >= 0.5
+        keep = read.keep if as_read or not soft else read.keep >= 0.5
         _check_sizes(item, photo, keep.shape, cropped=soft)
     except ImageError as e:
         return Loaded(item, content, flaw=str(e))

@@ -17,7 +17,9 @@ from .. import files, report
 from ..config import Document, resolved
 from ..errors import ImageError, RepaintError, RunError, RunStopped
 from ..image import Photo
+from ..stages.device import chosen_device, device_name
 from ..stages.inpaint import InpaintStage
+from ..stages.pipeline import Pipeline, Step
 from .manifest import Manifest, Record, fingerprint
 from .outputs import Outputs
 from .pairing import Item, paired
@@ -95,28 +97,32 @@ def run(config: RunConfig, watch: Watch = lambda status: None) -> Report:
     Outputs(config).refuse_among_sources(items)
     with _alone_in(config.output):
         manifest = _opened(config)
-        stage = config.stages[0].inpaint.build(
-            config.device, config.precision, batch_size=config.batch_size if isinstance(config.batch_size, int) else 8
-        )
-        others = {r.weights for r in manifest.records.values() if r.status == "done"} - {stage.weights_sha256}
+        running = _Run(config, items, manifest, watch)
+        others = {r.weights for r in manifest.records.values() if r.status == "done"} - {running.weights}
         if others:
             raise RunError(
                 f"{config.output}: holds results of other weights (sha256 {_short(others.pop())} there, "
-                f"{_short(stage.weights_sha256)} here); choose another output"
+                f"{_short(running.weights)} here); choose another output"
             )
-        running = _Run(config, items, stage, manifest, watch)
-        return running.through([*stage.remarks, *remarks])
+        return running.through([*running.pipeline.remarks, *remarks])
 
 
 class _Run:
-    def __init__(
-        self, config: RunConfig, items: Sequence[Item], stage: InpaintStage, manifest: Manifest, watch: Watch
-    ) -> None:
-        self.config, self.items, self.stage, self.manifest, self.watch = config, items, stage, manifest, watch
+    def __init__(self, config: RunConfig, items: Sequence[Item], manifest: Manifest, watch: Watch) -> None:
+        self.config, self.items, self.manifest, self.watch = config, items, manifest, watch
+        self.device = device_name(chosen_device(config.device))
+        auto = 1 if chosen_device(config.device).type == "cpu" else 8
+        self.batch_size = config.batch_size if isinstance(config.batch_size, int) else auto
+        self.pipeline = Pipeline(
+            {
+                stage.name: stage.settings.build(config.device, config.precision, batch_size=self.batch_size)
+                for stage in config.stages
+            }
+        )
+        self.weights = "+".join(self.pipeline.weights.values())
         self.outputs = Outputs(config)
         self.settings = config.what_makes_pictures()
         self.status = Status(0, 0, 0, len(items) * config.samples)
-        self.batch_size = config.batch_size if isinstance(config.batch_size, int) else stage.batch_size
         self.began = time.monotonic()
 
     def through(self, remarks: Sequence[str]) -> Report:
@@ -158,7 +164,7 @@ class _Run:
         """The results of a batch; if it fails as a whole, each photo on its own."""
         began = time.monotonic()
         try:
-            photos, calls = self._filled(batch)
+            step = self._last_step(batch)
         except (RuntimeError, MemoryError, ValueError, ArithmeticError) as e:
             if len(batch) > 1:
                 for shot in batch:
@@ -167,24 +173,31 @@ class _Run:
                 self._failed(batch[0], _one_line(e))
             return
         seconds = (time.monotonic() - began) / len(batch)
-        for shot, photo, n in zip(batch, photos, calls, strict=True):
-            self._done(shot, photo, n, seconds)
+        for note in step.notes:
+            self._say(note if len(batch) > 1 else f"{batch[0].loaded.item.name}: {note}")
+        for i, (shot, calls) in enumerate(zip(batch, step.calls, strict=True)):
+            self._done(shot, {name: photos[i] for name, photos in step.results.items()}, calls, seconds)
 
-    def _filled(self, batch: Sequence[Shot]) -> tuple[list[Photo], tuple[int, ...]]:
+    def _last_step(self, batch: Sequence[Shot]) -> Step:
         names = tuple(dict.fromkeys(shot.loaded.item.name for shot in batch))
-        progress = None
-        for progress in self.stage([shot.photo for shot in batch], [shot.seed for shot in batch]):
-            self._tell(working_on=names, share=progress.done / max(1, progress.total))
-        assert progress is not None
-        return progress.photos, progress.calls
+        step = None
+        for step in self.pipeline([shot.photo for shot in batch], [shot.seed for shot in batch]):
+            self._tell(working_on=names, share=step.share)
+        assert step is not None
+        return step
 
-    def _done(self, shot: Shot, photo: Photo, calls: int, seconds: float) -> None:
+    def _prepared(self, photo: Photo, results: dict[str, Photo]) -> Photo:
+        """The photo as it was filled: its damage found, cut to size, its holes grown."""
+        photo = results.get("scratches", photo)
+        inpaint = self.pipeline.stages.get("inpaint")
+        return inpaint.prepared(photo) if isinstance(inpaint, InpaintStage) else photo
+
+    def _done(self, shot: Shot, results: dict[str, Photo], calls: int, seconds: float) -> None:
         item = shot.loaded.item
-        prepared = self.stage.prepared(shot.photo)
-        assert prepared.keep is not None
-        note = _note(float((prepared.keep < 1).float().mean()))
+        prepared = self._prepared(shot.photo, results)
+        note = _note(prepared, found="scratches" in results) if "inpaint" in results else ""
         try:
-            output = self.outputs.write(item, shot.sample, prepared, photo)
+            output = self.outputs.write(item, shot.sample, prepared, results)
             self._record(shot, "done", output=output, calls=calls, seconds=round(seconds, 3), note=note)
         except ImageError as e:
             self._failed(shot, str(e))
@@ -211,9 +224,8 @@ class _Run:
         self._say(f"failed: {why}" if shot.loaded.item.name in why else f"{shot.loaded.item.name}: failed: {why}")
 
     def _record(self, shot: Shot, status, **more) -> None:
-        weights = self.stage.weights_sha256
         self.manifest.add(
-            Record(shot.loaded.item.name, shot.sample, status, shot.fingerprint, shot.seed, weights, **more)
+            Record(shot.loaded.item.name, shot.sample, status, shot.fingerprint, shot.seed, self.weights, **more)
         )
 
     def _shot(self, loaded: Loaded, sample: int) -> Shot:
@@ -221,7 +233,7 @@ class _Run:
         return Shot(loaded, sample, seed, self._fingerprint(loaded.content, seed))
 
     def _fingerprint(self, content: tuple[str, str], seed: int) -> str:
-        return fingerprint(content, self.settings, self.stage.weights_sha256, seed)
+        return fingerprint(content, self.settings, self.weights, seed)
 
     def _all_done(self, item: Item, content: tuple[str, str]) -> bool:
         return all(
@@ -246,16 +258,20 @@ class _Run:
             title=Path(self.config.output).name,
             settings_yaml=resolved(self.config),
             rows=rows,
-            device=f"{self.stage.device}, {platform.machine()}",
+            device=f"{self.device}, {platform.machine()}",
             seconds=time.monotonic() - self.began,
             version=_version(),
-            weights=f"{self.stage.prior}, sha256 {self.stage.weights_sha256}",
+            weights="\n".join(f"{name}, sha256 {sha256}" for name, sha256 in self.pipeline.weights.items()),
         )
         report.write_report(self.config.output, summary)
 
 
-def _note(hole: float) -> str:
+def _note(prepared: Photo, *, found: bool) -> str:
     """What to say of a mask that has no hole, or nothing else."""
+    assert prepared.keep is not None
+    hole = float((prepared.keep < 1).float().mean())
+    if found:
+        return f"{100 * hole:.2f} % of it filled" if hole else "no damage found; nothing filled"
     if hole == 0:
         return "the mask marks nothing to fill; written unchanged"
     return "the mask keeps nothing; all of the picture is invented" if hole == 1 else ""

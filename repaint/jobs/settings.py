@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from ..config import Settings
 from ..stages.inpaint import Inpaint
@@ -15,9 +22,38 @@ SPEED_ONLY = ("limit", "offset", "batch_size", "device", "workers", "max_megapix
 
 
 class Stage(Settings):
-    """One stage, by name."""
+    """One stage, by name: `- inpaint: {...}`; `- inpaint` alone for its defaults."""
 
-    inpaint: Inpaint
+    inpaint: Inpaint | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_defaults(cls, said: Any) -> Any:
+        if isinstance(said, str):
+            return {said: {}}
+        return {name: {} if body is None else body for name, body in said.items()} if isinstance(said, dict) else said
+
+    @model_validator(mode="after")
+    def _one(self) -> Stage:
+        if len(self.model_fields_set) != 1:
+            found = ", ".join(sorted(self.model_fields_set)) or "none"
+            raise ValueError(f"found {found}; a stage is one of {', '.join(type(self).model_fields)}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _said(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {self.name: dump(self)[self.name]}
+
+    @property
+    def name(self) -> str:
+        return next(iter(self.model_fields_set))
+
+    @property
+    def settings(self) -> StageSettings:
+        return getattr(self, self.name)
+
+
+StageSettings = Inpaint
 
 
 class Folders(Settings):
@@ -26,7 +62,8 @@ class Folders(Settings):
     results: str | None = None
     masked: str | None = Field(default=None, description="the photo with its hole black")
     originals: str | None = Field(default=None, description="the photo as it was prepared")
-    masks: str | None = Field(default=None, description="the mask as it was prepared, 255 = keep")
+    masks: str | None = Field(default=None, description="the mask as it was prepared or found, 255 = keep")
+    stages: str | None = Field(default=None, description="what each stage but the last made, in a folder for each")
 
 
 class RunConfig(Settings):
@@ -70,17 +107,26 @@ class RunConfig(Settings):
 
     @field_validator("stages")
     @classmethod
-    def _masks_for_inpaint(cls, stages: tuple[Stage, ...], info: ValidationInfo) -> tuple[Stage, ...]:
-        if info.data.get("masks", "") is None:
-            raise ValueError("the inpaint stage needs masks; say masks: FOLDER or FILE")
-        if len(stages) > 1:
-            raise ValueError(f"found {len(stages)} stages; a run has one so far")
+    def _in_order(cls, stages: tuple[Stage, ...], info: ValidationInfo) -> tuple[Stage, ...]:
+        names = [stage.name for stage in stages]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"found {', '.join(sorted(twice))} more than once; a run has each stage once at most")
+        masked = info.data.get("masks", "") is not None
+        if "inpaint" in names and not masked and "scratches" not in names[: names.index("inpaint")]:
+            raise ValueError(
+                "the inpaint stage needs masks; say masks: FOLDER or FILE, or put the scratches stage before it"
+            )
         return stages
+
+    @property
+    def inpaint(self) -> Inpaint | None:
+        """The settings of the inpaint stage, if there is one."""
+        return next((stage.inpaint for stage in self.stages if stage.inpaint is not None), None)
 
     def what_makes_pictures(self) -> dict[str, Any]:
         """The settings that a picture depends on."""
         said = self.model_dump(mode="json", exclude={*SPEED_ONLY, "output"})
         for stage in said["stages"]:
             for settings in stage.values():
-                settings.pop("weights_dir")
+                settings.pop("weights_dir", None)
         return said

@@ -38,7 +38,7 @@ def built(settings: Inpaint, device: Device, precision: Precision, batch_size: i
     )
     one_by_one = image_by_image if at.type == "cpu" else lambda network: network
     prior = dataclasses.replace(loaded.prior, network=one_by_one(loaded.prior.network), clip=settings.clip)
-    sha256, classifier, classes = loaded.sha256, None, loaded.classes
+    weights, classifier, classes = {name: loaded.sha256}, None, loaded.classes
     if settings.classifier is not None:
         network, sha = load_classifier(
             settings.classifier.weights,
@@ -46,7 +46,8 @@ def built(settings: Inpaint, device: Device, precision: Precision, batch_size: i
             device=at,
             architecture=settings.classifier.architecture.told(),
         )
-        classifier, classes, sha256 = one_by_one(network), network.config.classes, f"{sha256}+{sha}"
+        classifier, classes = one_by_one(network), network.config.classes
+        weights[settings.classifier.weights] = sha
     _check_label(settings, name, classes)
     repaint = settings.sampler.repaint
     try:
@@ -68,9 +69,8 @@ def built(settings: Inpaint, device: Device, precision: Precision, batch_size: i
     return InpaintStage(
         filler.run,
         filler.prepared,
-        weights_sha256=sha256,
+        weights=weights,
         remarks=(*remarks, *loaded.remarks),
-        prior=name,
         size=loaded.size,
         device=device_name(at),
         batch_size=1 if at.type == "cpu" else batch_size,

@@ -179,18 +179,16 @@ class InpaintStage:
 
     Attributes:
         prepared: a photo as `run` will see it: cut to size, its holes grown.
-        weights_sha256: what the results depend on besides settings, photos and seeds.
+        weights: sha256 by name of prior and classifier.
         remarks: lines worth telling the user.
-        prior: its name, or the path of its weights.
         size: px of the prior's window.
         batch_size: photos that are best given at once.
     """
 
     run: Callable[[Sequence[Photo], Sequence[int]], Iterator[Progress]]
     prepared: Callable[[Photo], Photo]
-    weights_sha256: str
+    weights: dict[str, str]
     remarks: tuple[str, ...]
-    prior: str
     size: int
     device: str
     batch_size: int

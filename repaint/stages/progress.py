@@ -21,12 +21,14 @@ class Progress:
         done: network calls made so far, over all photos; 0 for stages without a network.
         total: network calls in all, as far as is known.
         calls: network calls made so far for each photo.
+        notes: what happened that the user should know, so far.
     """
 
     done: int
     total: int
     calls: tuple[int, ...]
     _photos: Callable[[], list[Photo]]
+    notes: tuple[str, ...] = ()
 
     @property
     def photos(self) -> list[Photo]:
@@ -35,14 +37,16 @@ class Progress:
 
 
 class Stage(Protocol):
-    """A stage that is ready for work: photos in, better photos out.
+    """A stage that is ready for work: photos in, better photos out."""
 
-    Attributes:
-        remarks: lines worth telling the user before work starts.
-        weights: sha256 by name of everything learned that it uses; a picture depends on them.
-    """
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Lines worth telling the user before work starts."""
+        ...
 
-    remarks: tuple[str, ...]
-    weights: dict[str, str]
+    @property
+    def weights(self) -> dict[str, str]:
+        """sha256 by name of everything learned that it uses; a picture depends on them."""
+        ...
 
     def __call__(self, photos: Sequence[Photo], seeds: Sequence[int]) -> Iterator[Progress]: ...
