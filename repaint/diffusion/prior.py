@@ -27,6 +27,7 @@ class NetworkPrior:
         labels: (B,) class of each image, or (1,) for all of them; for class-conditional networks.
         predicts: what the first C channels are: the noise, the clean image, or v (Salimans & Ho 2022).
         fixed_var_mix: where the variance stands when it is not learned: 0 = posterior variance, 1 = beta.
+        use_learned_var: listen to the variance the network has learned, if it has; else `fixed_var_mix` stands.
         clip: keep x_0 within [-1, 1].
     """
 
@@ -36,6 +37,7 @@ class NetworkPrior:
     predicts: Literal["eps", "x_0", "v"] = "eps"
     fixed_var_mix: float = 0.0
     clip: bool = True
+    use_learned_var: bool = True
 
     def respaced(self, steps: int | str) -> NetworkPrior:
         return replace(self, schedule=self.schedule.respaced(steps))
@@ -47,7 +49,7 @@ class NetworkPrior:
         )
         guess, *rest = answer.split(x_t.shape[1], dim=1)
         x_0 = self._x_0(x_t, guess, self.schedule.bar(t))
-        if rest:
+        if rest and self.use_learned_var:
             return Denoised(x_0, var_mix=(rest[0] + 1) / 2)
         return Denoised(x_0, var_mix=torch.full_like(x_0, self.fixed_var_mix) if self.fixed_var_mix else None)
 

@@ -37,7 +37,10 @@ def built(settings: Inpaint, device: Device, precision: Precision, batch_size: i
         name, weights_dir=settings.weights_dir, device=at, precision=precision, architecture=architecture
     )
     one_by_one = image_by_image if at.type == "cpu" else lambda network: network
+    repaint = settings.sampler.repaint
     prior = dataclasses.replace(loaded.prior, network=one_by_one(loaded.prior.network), clip=settings.clip)
+    if repaint.variance == "posterior":
+        prior = dataclasses.replace(prior, use_learned_var=False, fixed_var_mix=0.0)
     weights, classifier, classes = {name: loaded.sha256}, None, loaded.classes
     if settings.classifier is not None:
         network, sha = load_classifier(
@@ -49,7 +52,6 @@ def built(settings: Inpaint, device: Device, precision: Precision, batch_size: i
         classifier, classes = one_by_one(network), network.config.classes
         weights[settings.classifier.weights] = sha
     _check_label(settings, name, classes)
-    repaint = settings.sampler.repaint
     try:
         prior = prior.respaced(repaint.states())
     except ValueError as e:

@@ -31,6 +31,10 @@ class Repaint(Settings):
     jump3_length: int = Field(default=1, ge=1)
     jump3_n_sample: int = Field(default=1, ge=1)
     start_resampling: int = Field(default=10**8, ge=0, description="no resampling above this step")
+    variance: Literal["learned", "posterior"] = Field(
+        default="learned",
+        description="of a step: as the prior has learned it, or the posterior's, which short chains need",
+    )
     timestep_respacing: int | str | None = Field(
         default=None,
         description="states of the schedule, if not t_T; a chain of t_T then starts below pure noise (old configs)",
