@@ -78,7 +78,7 @@ ONE_LINE = {
         "images: a\noutput: b\nstages: []\n",
         "c.yml:3: stages: found a list; must be *at least one",
     ),
-    "two stages": (GOOD + "  - inpaint: {}\n", "c.yml:5: stages: found inpaint more than once; a run has each stage once at most"),
+    "two stages": (GOOD + "  - inpaint: {}\n", "c.yml:5: stages: found inpaint more than once; a run has each stage *"),
     "missing key": (changed("output: out\n", ""), "c.yml:2: output: is missing; it must be given"),
     "masks left out": (changed("masks: marks\n", ""), "c.yml:4: stages: the inpaint stage needs masks; *"),
     "not one of": (GOOD + "device: gpu\n", "c.yml:12: device: found 'gpu'; must be one of 'auto', 'cpu', 'cuda' or *"),

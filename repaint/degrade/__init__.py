@@ -5,8 +5,9 @@ An image is (3, H, W) float32 in [0, 1], at least 32 px; randomness comes from a
 
 from __future__ import annotations
 
-from .ageing import aged, degraded
+from .ageing import DAMAGED, aged, damaged, degraded, scanned, weathered
 from .damage import DAMAGING
+from .lookalikes import lookalikes
 from .overall import OVERALL
 from .painting import BLENDS, LEVEL, Damaged, Overall, Structural
 from .stamps import stamped
@@ -17,4 +18,19 @@ EFFECTS: dict[str, Structural | Overall] = {**DAMAGING, **OVERALL}
 Those of `DAMAGING` answer `Damaged`, and change nothing outside the damage; those of `OVERALL` answer an image.
 """
 
-__all__ = ["BLENDS", "DAMAGING", "EFFECTS", "LEVEL", "OVERALL", "Damaged", "aged", "degraded", "stamped"]
+__all__ = [
+    "BLENDS",
+    "DAMAGED",
+    "DAMAGING",
+    "EFFECTS",
+    "LEVEL",
+    "OVERALL",
+    "Damaged",
+    "aged",
+    "damaged",
+    "degraded",
+    "lookalikes",
+    "scanned",
+    "stamped",
+    "weathered",
+]

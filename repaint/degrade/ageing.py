@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Generator, Tensor
@@ -48,6 +48,15 @@ def aged(image: Tensor, generator: Generator, *, stamps: Sequence[Tensor] = (), 
         stamps: opacities (1, h, w) of real damage; drawn damage alone if there are none.
         strength: 0 = the image itself; 0.5 = the usual range; 1 = all of it bad.
     """
+    image = weathered(image, generator, strength=strength)
+    if happens(generator, CLEAN):
+        return scanned(whole(image), generator, strength=strength)
+    canvas = damaged(image, generator, DAMAGED, stamps=stamps, strength=strength)
+    return scanned(canvas, generator, strength=strength)
+
+
+def weathered(image: Tensor, generator: Generator, *, strength: float = 0.5) -> Tensor:
+    """The photograph aged as a whole, without damage."""
     checked(image, strength)
     tone = number(generator, 0, 1)
     if tone < TONED:
@@ -59,16 +68,37 @@ def aged(image: Tensor, generator: Generator, *, stamps: Sequence[Tensor] = (), 
     for effect, likely in LIKELY:
         if happens(generator, likely):
             image = effect(image, 0.6 * _drawn(strength, generator), generator)
+    return image
 
+
+def damaged(
+    image: Tensor,
+    generator: Generator,
+    likely: Mapping[str, float],
+    *,
+    stamps: Sequence[Tensor] = (),
+    strength: float = 0.5,
+) -> Damaged:
+    """The photograph with some damage on it, and all of it known.
+
+    Args:
+        likely: how often each damage of `DAMAGING` occurs; what comes later lies on top, the stamps on all.
+    """
     canvas = whole(image)
-    if happens(generator, CLEAN):
-        return _scanned(canvas, strength, generator)
-    for name, likely in DAMAGED.items():
-        if happens(generator, likely):
+    for name, often in likely.items():
+        if happens(generator, often):
             canvas = _over(canvas, DAMAGING[name](canvas.image, _drawn(strength, generator), generator))
     if stamps and happens(generator, STAMPED):
         canvas = _over(canvas, stamped(canvas.image, stamps, _drawn(strength, generator), generator))
-    return _scanned(canvas, strength, generator)
+    return canvas
+
+
+def scanned(canvas: Damaged, generator: Generator, *, strength: float = 0.5) -> Damaged:
+    """Half of them blurred a little and saved as JPEG, together with their damage."""
+    if not happens(generator, SCANNED):
+        return canvas
+    image = blur(canvas.image, strength * number(generator, 0, 0.1), generator)
+    return Damaged(jpeg(image, strength * number(generator, 0, 0.6), generator), canvas.damage)
 
 
 def degraded(image: Tensor, generator: Generator, *, strength: float = 0.5) -> Tensor:
@@ -91,10 +121,3 @@ def _drawn(strength: float, generator: Generator) -> float:
 
 def _over(below: Damaged, above: Damaged) -> Damaged:
     return Damaged(above.image, below.damage | above.damage)
-
-
-def _scanned(canvas: Damaged, strength: float, generator: Generator) -> Damaged:
-    if not happens(generator, SCANNED):
-        return canvas
-    image = blur(canvas.image, strength * number(generator, 0, 0.1), generator)
-    return Damaged(jpeg(image, strength * number(generator, 0, 0.6), generator), canvas.damage)

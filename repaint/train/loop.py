@@ -29,13 +29,12 @@ Shown = tuple[Tensor, ...]
 
 
 class Task(Protocol):
-    """What is trained.
+    """What is trained."""
 
-    Attributes:
-        name: of the exported file.
-    """
-
-    name: str
+    @property
+    def name(self) -> str:
+        """Of the exported file."""
+        ...
 
     def objective(self) -> nn.Module:
         """A module that holds the network in training and says how wrong it is of a batch.
@@ -56,8 +55,8 @@ class Task(Protocol):
         """(3, h, w) in [0, 1]: what the network can do, for the eye."""
         ...
 
-    def says(self) -> dict[str, str]:
-        """What the exported file says of itself beside data, licence, steps and figures."""
+    def says(self, measured: Mapping[str, float]) -> dict[str, str]:
+        """What the exported file says of itself beside data, licence, steps and figures; of figures just measured."""
         ...
 
 
@@ -151,8 +150,23 @@ def train(config: Training, task: Task, watch: Watch = lambda status: None) -> s
     def exported(name: str) -> str:
         path = files.join(config.output, f"{name}.safetensors")
         if is_main:
-            export(path, ema.state_dict(), {**_common(config, step * world, history), **task.says()})
+            export(path, ema.state_dict(), {**_common(config, step * world, history), **task.says(history[-1])})
         return path
+
+    def look() -> dict[str, float]:
+        nonlocal best
+        measured = task.measured(ema, held_out)
+        history.append({"step": step, "training": mean, **measured})
+        score = next(iter(measured.values()))
+        is_best, best = score <= best, min(score, best)
+        keep()
+        if is_best:
+            exported("best")
+        if is_main:
+            write_metrics(config.output, history)
+        if board:
+            board.look(step, measured, task.picture(ema, held_out))
+        return measured
 
     if is_main:
         write_manifest(config, pictures, skipped)
@@ -187,22 +201,12 @@ def train(config: Training, task: Task, watch: Watch = lambda status: None) -> s
             if board:
                 board.step(step, {**now, "learning_rate": optimiser.param_groups[0]["lr"]})
             if step % config.validate_every == 0 or step == config.steps:
-                measured = task.measured(ema, held_out)
-                history.append({"step": step, "training": mean, **measured})
-                score = next(iter(measured.values()))
-                is_best, best = score <= best, min(score, best)
-                keep()
-                if is_best:
-                    exported("best")
-                if is_main:
-                    write_metrics(config.output, history)
-                if board:
-                    board.look(step, measured, task.picture(ema, held_out))
-                watch(status(measured=measured))
+                watch(status(measured=look()))
             if interrupted():
                 keep()
                 raise KeyboardInterrupt
-        keep()
+        if not history or history[-1]["step"] != step:  # time was up between two looks
+            watch(status(measured=look()))
     accelerator.wait_for_everyone()
     if is_main:
         write_manifest(config, pictures, skipped)

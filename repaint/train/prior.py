@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -102,7 +102,7 @@ class PriorTask:
         rows = [torch.cat(list(row), dim=2) for row in x_t.split(math.isqrt(SAMPLES))]
         return ((torch.cat(rows, dim=1) + 1) / 2).clamp(0, 1).float().cpu()
 
-    def says(self) -> dict[str, str]:
+    def says(self, measured: Mapping[str, float]) -> dict[str, str]:
         architecture = {
             "image_size": self.config.size,
             "num_head_channels": self.config.network.head_channels,

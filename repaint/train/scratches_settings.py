@@ -1,0 +1,51 @@
+"""What the training of a scratch detector is."""
+
+from __future__ import annotations
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from ..config import Settings
+from .settings import Training
+
+
+class DetectorSettings(Settings):
+    """The detector, in the words of `archs.scratch_net.ScratchNetConfig`."""
+
+    channels: int = Field(default=24, ge=8, multiple_of=8, description="of the full-size level")
+    multipliers: tuple[int, ...] = Field(default=(1, 2, 4, 6, 8), strict=False, min_length=1)
+    blocks: int = Field(default=1, ge=1)
+
+
+class TrainScratches(Training):
+    """A detector of damage in photographs, trained on new ones that were aged."""
+
+    size: int = Field(default=256, ge=32, description="px of the windows that are aged")
+    network: DetectorSettings = DetectorSettings()
+    stamps: str | None = Field(
+        default=None, description="a folder of grey images of damage, white = damaged; if none, damage is drawn alone"
+    )
+    validation_stamps: str | None = Field(
+        default=None, description="held-out stamps; if none, those of the training are looked at"
+    )
+    strength: float = Field(default=0.5, gt=0, le=1, description="of ageing and damage")
+    clean_share: float = Field(default=0.2, ge=0, lt=1, description="of windows aged without damage")
+    lookalikes: float = Field(
+        default=0.3, ge=0, le=1, description="share of windows with wires, hair, bars, branches or writing drawn in"
+    )
+    gamma: float = Field(default=2.0, ge=0, description="of the focal loss: how little the sure pixels count")
+    alpha: float = Field(default=0.5, gt=0, lt=1, description="of the focal loss: how much damage counts")
+    dice: float = Field(default=1.0, ge=0, description="weight of the Dice loss beside the focal one")
+    wrong_at_most: float = Field(
+        default=0.0025, gt=0, lt=1, description="share of clean held-out windows that may be marked at the threshold"
+    )
+
+    @field_validator("network")
+    @classmethod
+    def _fits(cls, network: DetectorSettings, info: ValidationInfo) -> DetectorSettings:
+        multiple = 2 ** (len(network.multipliers) - 1)
+        size = info.data.get("size", multiple)
+        if size % multiple:
+            raise ValueError(
+                f"has {len(network.multipliers)} levels, so size must be a multiple of {multiple}; it is {size}"
+            )
+        return network
