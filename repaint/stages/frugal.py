@@ -1,0 +1,71 @@
+"""Networks that go on with smaller tiles once memory does not suffice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..tiling import tiled
+
+SMALLEST_TILE_PX = 32
+
+
+@dataclass(eq=False)
+class Frugal:
+    """A network that is shown tiles, smaller ones from when memory does not suffice.
+
+    Attributes:
+        network: maps (B, C, h, w) to (B, D, h * scale, w * scale).
+        tile_px: side of what it is shown at once, at most.
+        calls: of the network, so far.
+    """
+
+    name: str
+    network: Callable[[Tensor], Tensor]
+    scale: int
+    tile_px: int
+    overlap_px: int
+    calls: int = 0
+    _notes: list[str] = field(default_factory=list)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The network's answer to `x`, blended from tiles where `x` is larger than one.
+
+        Raises:
+            MemoryError: if not even the smallest tiles fit.
+        """
+        while True:
+            overlap = min(self.overlap_px, self.tile_px // 2)
+            try:
+                return tiled(self._counted, x, tile=self.tile_px, overlap=overlap, scale=self.scale)
+            except (RuntimeError, MemoryError) as e:
+                if not is_out_of_memory(e):
+                    raise
+            self._halve()  # not in the except clause, where the exception still holds the tensors of the failed call
+
+    def told(self) -> list[str]:
+        """What the user should know and has not been told yet."""
+        notes, self._notes = self._notes, []
+        return notes
+
+    def _counted(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return self.network(x)
+
+    def _halve(self) -> None:
+        was = self.tile_px
+        if was // 2 < SMALLEST_TILE_PX:
+            raise MemoryError(f"out of memory: {self.name} does not fit even with tiles of {was} px")
+        self.tile_px = was // 2
+        self._notes.append(f"out of memory with tiles of {was} px: {self.name} goes on with {self.tile_px} px")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def is_out_of_memory(e: BaseException) -> bool:
+    """Whether memory did not suffice; of torch on a CPU only the words tell."""
+    words = ("out of memory", "not enough memory", "can't allocate memory")
+    return isinstance(e, (MemoryError, torch.OutOfMemoryError)) or any(w in str(e) for w in words)
