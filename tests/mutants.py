@@ -136,13 +136,24 @@ MISTAKES: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {
         ("pickles run", "weights_only=True", "weights_only=False"),
         ("'module.' left on", 'k.removeprefix("module.")', "k"),
     ),
-    ("weights/load.py", "test_weights_load.py"): (
+    ("weights/networks.py", "test_weights_load.py"): (
         ("spare tensors passed over", "if missing or spare:", "if missing:"),
+    ),
+    ("weights/load.py", "test_weights_load.py"): (
         (
             "catalogue and metadata win over the config",
-            "told = {**told, **_architecture_in(metadata, path), **(architecture or {})}\n    config = _detected(unet",
-            "told = {**(architecture or {}), **told, **_architecture_in(metadata, path)}\n    config = _detected(unet",
+            "**_architecture_in(metadata, path), **(architecture or {})}\n    config = detected(lambda state: unet",
+            "**(architecture or {}), **_architecture_in(metadata, path)}\n    config = detected(lambda state: unet",
         ),
+    ),
+    ("weights/networks.py", "test_weights_networks.py"): (
+        ("another file under a known name passed over", "if entry is None or", "if entry or"),
+    ),
+    ("weights/detectors.py", "test_weights_networks.py"): (
+        ("published detector shown 0..1", "self.network(2 * x - 1)", "self.network(x)"),
+    ),
+    ("weights/spandrel.py", "test_weights_networks.py"): (
+        ("extra architectures for everybody", "registry = MAIN_REGISTRY.copy()", "registry = MAIN_REGISTRY"),
     ),
     ("weights/diffusers.py", "test_weights_load.py"): (
         ("diffusers' fixed_large ignored", '1.0 if scheduler.get("variance_type") == "fixed_large" else 0.0', "0.0"),

@@ -101,14 +101,23 @@ def test_masks_that_cannot_be_written_are_one_line(tmp_path):
 def test_weights_are_listed_with_size_licence_and_whether_they_are_here(tmp_path):
     code, out, lines = called("weights", "list", "--dir", tmp_path)
     assert (code, lines) == (0, [])
-    rows = {line.split()[0]: line for line in out.splitlines() if line.strip()}
+    assert max(map(len, out.splitlines())) <= 100
     for entry in catalog.CATALOG:
-        assert entry.size in rows[entry.name]
-        assert entry.licence[:20] in rows[entry.name]
-    assert " embedded " in rows["base-64"]
-    assert " no " in rows["celebahq-256"]
+        ((row, text),) = re.findall(rf"^  ({re.escape(entry.name)}  .*)\n((?:      .*\n)+)", out, re.MULTILINE)
+        assert entry.size in row
+        assert ("not for commercial use" in row) == (not entry.commercial)
+        assert f"{entry.purpose}. Licence: {entry.licence}" == " ".join(text.split())
+    assert re.search("^  base-64 .* embedded$", out, re.MULTILINE)
+    assert re.search("^  celebahq-256 .* not here ", out, re.MULTILINE)
     (tmp_path / "celeba256_250000.pt").write_bytes(b"x")
-    assert " yes " in re.search("celebahq-256 .*", called("weights", "list", "--dir", tmp_path).out).group()
+    assert re.search("^  celebahq-256 .* GB +here ", called("weights", "list", "--dir", tmp_path).out, re.MULTILINE)
+
+
+def test_weights_are_listed_by_what_they_are_for():
+    out = called("weights", "list").out
+    places = [out.index(f"\n  {entry.name}  ") for entry in catalog.CATALOG]
+    assert places == sorted(places)
+    assert {entry.kind for entry in catalog.CATALOG} == catalog.KINDS.keys()
 
 
 def test_weights_are_fetched_one_after_another_where_they_should_go(tmp_path, monkeypatch):
@@ -137,9 +146,8 @@ def test_unknown_weights_are_said_before_anything_is_fetched(monkeypatch):
     monkeypatch.setattr(store, "fetch", lambda *_, **__: pytest.fail("fetched"))
     said = called("weights", "get", "places-256", "celeba-256")
     assert said.code == 2
-    assert re.fullmatch(
-        r"'celeba-256' is not in the catalogue; did you mean 'celebahq-256'\? \(known: .*\)", said.error
-    )
+    meant = "did you mean 'celebahq-256'? (all names: repaint weights list)"
+    assert said.error == f"'celeba-256' is not in the catalogue; {meant}"
 
 
 def test_fetch_that_fails_is_exit_2_and_one_line(monkeypatch):

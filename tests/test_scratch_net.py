@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from repaint.archs import bopbtl, compact, face_net, scratch_net
+from repaint.archs import bopbtl, compact, face_net, hourglass, scratch_net
 from repaint.archs.blocks import in_precision
 from repaint.archs.bopbtl import BopbtlConfig
-from repaint.archs.scratch_net import ScratchNetConfig, halved, mirrored_to
+from repaint.archs.hourglass import halved, mirrored_to
+from repaint.archs.scratch_net import ScratchNetConfig
 
 from . import tiny
 
@@ -47,7 +48,7 @@ def rows_seen(network: nn.Module, height: int) -> list[int]:
 @pytest.fixture
 def without_norms(monkeypatch):
     """Norms look at everything; what is left sees as far as the convolutions do."""
-    monkeypatch.setattr(scratch_net, "Norm", lambda channels: nn.Identity())
+    monkeypatch.setattr(hourglass, "Norm", lambda channels: nn.Identity())
 
 
 def as_laid_out(state: Mapping[str, Tensor], x: Tensor, depth: int) -> Tensor:

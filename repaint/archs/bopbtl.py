@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .scratch_net import mirrored_to
+from .hourglass import mirrored_to
 from .shapes import State
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from .blocks import attend, per_pixel, zeroed
-from .scratch_net import Hourglass, Norm, ResBlock, hourglass_layout
+from .hourglass import Hourglass, Norm, ResBlock, hourglass_layout
 from .shapes import State
 
 HEADS = 4

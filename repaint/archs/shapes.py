@@ -66,9 +66,16 @@ def _is_res(state: State, i: int) -> bool:
 
 def looks_like(state: State) -> str:
     """A few words on what a state dict seems to be, for error messages."""
-    known = {
-        "conv_first.weight": "an ESRGAN-like upscaler",
-        "first.1.weight": "the scratch detector of Bringing-Old-Photos",
+    known = {  # the first that is there
+        "time_embed.0.weight": "a guided-diffusion network (a prior for inpaint, or its classifier)",
+        "middle.0.qkv.weight": "a face restorer of ours (for faces)",
+        "down.0.0.branch.2.weight": "a scratch detector of ours (for scratches)",
+        "first.1.weight": "the scratch detector of Bringing-Old-Photos (for scratches)",
+        "body.1.weight": "a compact super-resolver (for upscale)",
+        "conv_first.weight": "an ESRGAN-like upscaler (for upscale)",
+        "stylegan_decoder.constant_input.weight": "GFPGAN (for faces)",
+        "position_emb": "CodeFormer (for faces, with spandrel_extra_arches)",
+        "quantize.embedding.weight": "RestoreFormer (for faces)",
         "down_blocks.0.resnets.0.conv1.weight": "a diffusers UNet2DModel (point at its folder, not the file)",
         "model.diffusion_model.input_blocks.0.0.weight": "a Stable Diffusion checkpoint",
     }

@@ -21,7 +21,7 @@ from urllib.request import Request, urlopen
 
 from ..errors import WeightsError
 from ..files import write_bytes
-from .catalog import Drive, Entry, HuggingFace, Url
+from .entry import ByHand, Drive, Entry, HuggingFace, Url
 
 Report = Callable[[int, int | None], None]
 """Told the bytes that are there and the bytes there will be (None = not known), while they come."""
@@ -66,13 +66,16 @@ def fetch(entry: Entry, dir: str | Path = DEFAULT_DIR, *, report: Report | None 
 
     Raises:
         WeightsError: one line, for whatever keeps the weights from being there and right: no network,
-            an answer such as 404, a full disk, another hash, a file of another size under that name.
+            an answer such as 404, a full disk, another hash, a file of another size under that name, a file that can
+            only be fetched by hand.
     """
     path = path_of(entry, dir)
     if is_present(entry, dir):
         return path
     if entry.embedded:
         raise WeightsError(f"{path}: missing or damaged in the installed package; install repaint again")
+    if isinstance(entry.source, ByHand):
+        raise WeightsError(f"{entry.name}: to be fetched by hand from {entry.source.url} to {path}: {entry.source.how}")
     say = say or _unheard
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
