@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from .jobs import RunConfig
     from .jobs.running import Report, Status, run
     from .masks import make_mask
+    from .restoring import Restore, restore
+    from .stages.color import Color
+    from .stages.faces import Faces
     from .stages.inpaint import Inpaint, Repaint, Sampler
+    from .stages.scratches import Scratches
+    from .stages.upscale import Upscale
     from .weights.load import load_classifier, load_prior
 
 _HOME = {
@@ -45,6 +50,12 @@ _HOME = {
     "Status": "jobs.running",
     "run": "jobs.running",
     "make_mask": "masks",
+    "Restore": "restoring",
+    "restore": "restoring",
+    "Color": "stages.color",
+    "Faces": "stages.faces",
+    "Scratches": "stages.scratches",
+    "Upscale": "stages.upscale",
     "Inpaint": "stages.inpaint",
     "Repaint": "stages.inpaint",
     "Sampler": "stages.inpaint",
@@ -53,7 +64,9 @@ _HOME = {
 }
 
 __all__ = [
+    "Color",
     "ConfigError",
+    "Faces",
     "ImageError",
     "Inpaint",
     "Meta",
@@ -61,17 +74,21 @@ __all__ = [
     "Repaint",
     "RepaintError",
     "Report",
+    "Restore",
     "RunConfig",
     "RunError",
     "RunStopped",
     "Sampler",
+    "Scratches",
     "Status",
+    "Upscale",
     "WeightsError",
     "load_classifier",
     "load_prior",
     "make_mask",
     "read_mask",
     "read_photo",
+    "restore",
     "run",
     "write_mask",
     "write_photo",

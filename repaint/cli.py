@@ -1,4 +1,4 @@
-"""The command line: `repaint run`, `inpaint`, `masks`, `weights`, `schema`.
+"""The command line: `repaint restore`, `run`, `inpaint`, `masks`, `detect`, `weights`, `train`, `schema`.
 
 Nothing heavy is imported before it is needed: help and config errors answer at once.
 """
@@ -13,7 +13,10 @@ from typing import Annotated, Any
 
 import typer
 
-from .answers import GOES_ON, NOTHING_STARTED, SOME_FAILED, SetOption, answers, say
+from .answers import GOES_ON, NOTHING_STARTED, SetOption, answers, say
+from .cli_detect import detect_command
+from .cli_restore import restore_command
+from .cli_run import run_and_show
 from .cli_train import train_app
 from .errors import ConfigError
 
@@ -29,6 +32,9 @@ app = typer.Typer(
 weights_app = typer.Typer(help="Weights: what there is, what is on disk, fetching it.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
 app.add_typer(train_app, name="train")
+
+
+app.command("restore")(restore_command)
 
 
 class Hole(StrEnum):
@@ -66,17 +72,7 @@ def run_config(file: Path, overrides: list[str]) -> None:
     else:
         config = document.check(RunConfig)
 
-    from .jobs.running import run
-    from .terminal import watching
-
-    with watching() as watch:
-        report = run(config, watch)
-    summary = f"{report.done} done"
-    summary += f", {report.skipped} done before" if report.skipped else ""
-    summary += f", {report.failed} failed" if report.failed else ""
-    say(f"{summary} in {report.seconds:.1f} s; see {report.output}/report.html")
-    if report.failed:
-        raise typer.Exit(SOME_FAILED)
+    run_and_show(config)
 
 
 @app.command("inpaint")
@@ -191,23 +187,29 @@ def masks_command(
     say(f"wrote {written} {kind} mask{'s' if written != 1 else ''} to {out}")
 
 
+app.command("detect")(detect_command)
+
+
 @weights_app.command("list")
 @answers()
 def weights_list(
     dir: Annotated[str, typer.Option(help="Where fetched weights are.")] = "data/pretrained",
 ) -> None:
     """Show name, size, licence, present or not."""
-    from rich.console import Console
-    from rich.table import Table
+    from shutil import get_terminal_size
+    from textwrap import indent, wrap
 
     from .weights import catalog, store
 
-    table = Table("name", "kind", "size", "here", "commercial use", "licence", "for", box=None, pad_edge=False)
-    for entry in catalog.CATALOG:
-        here = "embedded" if entry.embedded else "yes" if store.is_present(entry, dir) else "no"
-        allowed = "yes" if entry.commercial else "no"
-        table.add_row(entry.name, entry.kind, entry.size, here, allowed, entry.licence, entry.purpose)
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    width = get_terminal_size().columns if sys.stdout.isatty() else 100
+    for kind, use in catalog.KINDS.items():
+        print(f"{kind}: {use}\n")
+        for entry in (entry for entry in catalog.CATALOG if entry.kind == kind):
+            here = "embedded" if entry.embedded else "here" if store.is_present(entry, dir) else "not here"
+            forbidden = "" if entry.commercial else "  not for commercial use"
+            print(f"  {entry.name:<27} {entry.size:<13}  {here:<8}{forbidden}".rstrip())
+            print(indent("\n".join(wrap(f"{entry.purpose}. Licence: {entry.licence}", width - 6)), "      "))
+        print()
 
 
 @weights_app.command("get")

@@ -1,4 +1,4 @@
-"""The command line of training: `repaint train prior`, `scratches`, `enhancer`."""
+"""The command line of training: `repaint train prior`, `scratches`, `finder`, `enhancer`."""
 
 from __future__ import annotations
 
@@ -28,6 +28,48 @@ def train_prior_command(file: FileArgument, set_: SetOption = None) -> None:
     from .train.prior import train_prior
 
     say(f"wrote {train_prior(config, training_lines())}")
+
+
+@train_app.command("scratches")
+@answers(GOES_ON)
+def train_scratches_command(file: FileArgument, set_: SetOption = None) -> None:
+    """Train a detector of scratches and other damage; started again, it goes on where it stopped."""
+    from .train.scratches_settings import TrainScratches
+
+    config = _read(file, set_, TrainScratches)
+
+    from .terminal import training_lines
+    from .train.scratches import train_scratches
+
+    say(f"wrote {train_scratches(config, training_lines())}")
+
+
+@train_app.command("enhancer")
+@answers(GOES_ON)
+def train_enhancer_command(file: FileArgument, set_: SetOption = None) -> None:
+    """Train a super-resolver, a cleaner or a face restorer; started again, it goes on where it stopped."""
+    from .train.enhancer_settings import TrainEnhancer
+
+    config = _read(file, set_, TrainEnhancer)
+
+    from .terminal import training_lines
+    from .train.enhancer import train_enhancer
+
+    say(f"wrote {train_enhancer(config, training_lines())}")
+
+
+@train_app.command("finder")
+@answers(GOES_ON)
+def train_finder_command(file: FileArgument, set_: SetOption = None) -> None:
+    """Train a finder of faces; started again, it goes on where it stopped."""
+    from .train.finder_settings import TrainFinder
+
+    config = _read(file, set_, TrainFinder)
+
+    from .terminal import training_lines
+    from .train.finder import train_finder
+
+    say(f"wrote {train_finder(config, training_lines())}")
 
 
 S = TypeVar("S", bound="Training")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .jobs.running import Status
+    from .stages.pipeline import Step
     from .stages.progress import Progress
     from .train.loop import Status as TrainingStatus
 
@@ -70,6 +71,22 @@ def stage_bar(name: str) -> Iterator[Callable[[Progress], None]]:
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda progress: bar.update(task, total=progress.total, completed=progress.done)
+
+
+@contextlib.contextmanager
+def restore_bar(name: str) -> Iterator[Callable[[Step], None]]:
+    """What a pipeline's step on one photo may be told to."""
+    if not sys.stderr.isatty():
+        yield lambda step: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn(name, markup=False), BarColumn(), TextColumn("{task.fields[stage]}"), TimeRemainingColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=1.0, stage="")
+        yield lambda step: bar.update(task, completed=step.share, stage=step.stage)
 
 
 @contextlib.contextmanager

@@ -14,8 +14,12 @@ from pydantic import (
 )
 
 from ..config import Settings
+from ..stages.color import Color
+from ..stages.faces import Faces
 from ..stages.inpaint import Inpaint
 from ..stages.progress import Device, Precision
+from ..stages.scratches import Scratches
+from ..stages.upscale import Upscale
 
 SPEED_ONLY = ("limit", "offset", "batch_size", "device", "workers", "max_megapixels")
 """Keys of a run that never change a picture."""
@@ -24,7 +28,11 @@ SPEED_ONLY = ("limit", "offset", "batch_size", "device", "workers", "max_megapix
 class Stage(Settings):
     """One stage, by name: `- inpaint: {...}`; `- inpaint` alone for its defaults."""
 
+    scratches: Scratches | None = None
     inpaint: Inpaint | None = None
+    faces: Faces | None = None
+    upscale: Upscale | None = None
+    color: Color | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -53,7 +61,7 @@ class Stage(Settings):
         return getattr(self, self.name)
 
 
-StageSettings = Inpaint
+StageSettings = Scratches | Inpaint | Faces | Upscale | Color
 
 
 class Folders(Settings):

@@ -72,10 +72,30 @@ class Repaint(Settings):
         )
 
 
+Preset = Literal["fast", "balanced", "quality", "paper"]
+
+PRESETS: dict[str, Repaint] = {
+    "fast": Repaint(t_T=10, jump_length=1, jump_n_sample=3, variance="posterior"),  # 28 calls a window
+    "balanced": Repaint(t_T=10, jump_length=1, jump_n_sample=10, variance="posterior"),  # 91
+    "quality": Repaint(t_T=20, jump_length=1, jump_n_sample=20, variance="posterior"),  # 381
+    "paper": Repaint(t_T=250, jump_length=10, jump_n_sample=10),  # 2410, as published
+}
+"""Schedules by name. At equal calls, short chains with many short jumps fill better than long ones with long jumps."""
+
+
 class Sampler(Settings):
-    """One of the samplers, by name."""
+    """One of the samplers, by name; or the name of a preset: `sampler: balanced`."""
 
     repaint: Repaint = Repaint()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_preset(cls, said: Any) -> Any:
+        if not isinstance(said, str):
+            return said
+        if said not in PRESETS:
+            raise ValueError(f"found {said!r}; a preset is one of {', '.join(PRESETS)}")
+        return {"repaint": PRESETS[said]}
 
 
 class Architecture(Settings):
@@ -111,7 +131,7 @@ class Inpaint(Settings):
     """Fill the holes of photos with a diffusion prior."""
 
     prior: str = Field(
-        "base-64", description="a name of `repaint weights list`, or a path to a checkpoint or diffusers folder"
+        default="base-64", description="a name of `repaint weights list`, or a path to a checkpoint or diffusers folder"
     )
     fallback: str | None = Field(
         default=None, description="the prior to use, with a warning, while `prior` is not on disk"
@@ -128,14 +148,15 @@ class Inpaint(Settings):
         description="native: any size, nothing resized; crop: the paper's way, the middle square at the prior's size",
     )
     soft_masks: bool = Field(
-        False, description="with fit: crop, keep the grey levels that resizing gives masks, as the published code does"
+        default=False,
+        description="with fit: crop, keep the grey levels that resizing gives masks, as the published code does",
     )
     clip: bool = Field(default=True, description="keep each guess of the clean image within the range of images")
     grow_px: int = Field(default=0, ge=0, description="enlarge holes by this much before filling")
     feather_px: int = Field(default=0, ge=0, description="blend over this much of the ring that grow_px added")
     refine: float = Field(default=0.1, gt=0, le=1, description="native: share of t_T from which finer levels continue")
     thin: float = Field(
-        0.3, gt=0, le=1, description="native: share of t_T from which thin holes are filled; 1 = pure noise"
+        default=0.3, gt=0, le=1, description="native: share of t_T from which thin holes are filled; 1 = pure noise"
     )
 
     @field_validator("feather_px")

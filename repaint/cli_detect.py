@@ -1,0 +1,74 @@
+"""The command line of detection: `repaint detect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .answers import SOME_FAILED, answers, say
+from .errors import ConfigError
+
+
+@answers("; masks that were written are whole")
+def detect_command(
+    photo: Annotated[Path, typer.Argument(help="A photo, or a folder of photos.")],
+    out: Annotated[Path, typer.Option(help="The folder to write to: NAME.png, NAME_overlay.jpg.")],
+    sensitivity: Annotated[
+        float, typer.Option(min=0, max=1, help="More finds more, and errs more; 0.5 = as the weights say.")
+    ] = 0.5,
+    detector: Annotated[str, typer.Option(help="network, or filters: without weights, and errs more.")] = "network",
+    weights: Annotated[str, typer.Option(help="A name of `repaint weights list`, or a path.")] = "scratches",
+    grow_px: Annotated[int, typer.Option(min=0, help="Enlarge what is found by this much.")] = 1,
+    min_area: Annotated[int, typer.Option(min=1, help="Leave out what has fewer pixels.")] = 4,
+    probability: Annotated[bool, typer.Option("--probability", help="Write NAME_probability.png, too.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+) -> None:
+    """Find the damage of photos: masks (white = keep, black = fill), and pictures to look at."""
+    from .config import Settings, explained
+    from .stages.progress import Device
+    from .stages.scratches import Scratches
+
+    class Options(Settings):
+        """The options whose values the parser does not check."""
+
+        device: Device
+        scratches: Scratches
+
+    said = {
+        "device": device,
+        "scratches": {
+            "detector": detector,
+            "weights": weights,
+            "sensitivity": sensitivity,
+            "grow_px": grow_px,
+            "min_area_px": min_area,
+            "save_probability": probability,
+        },
+    }
+    if wrong := explained(Options, said):
+        raise ConfigError("\n".join(f"--{loc[-1]}: {words}" for loc, words in wrong))
+    options = Options.model_validate(said)
+
+    from .detect_files import detect_files, photos_in
+    from .terminal import stage_bar
+
+    photos_in(photo, out)  # refuses before weights are loaded
+    stage = options.scratches.build(options.device)
+    for remark in stage.remarks:
+        say(remark)
+    found = []
+    for detection in detect_files(photo, out, stage, stage_bar):
+        found.append(detection)
+        if detection.flaw is not None:
+            say(detection.flaw)
+            continue
+        for note in detection.notes:
+            say(f"{detection.name}: {note}")
+        say(f"{detection.name}: {100 * detection.damaged:.2f} % marked")
+    failed = sum(detection.flaw is not None for detection in found)
+    masks = len(found) - failed
+    say(f"wrote {masks} mask{'s' if masks != 1 else ''} to {out}{f', {failed} failed' if failed else ''}")
+    if failed:
+        raise typer.Exit(SOME_FAILED)

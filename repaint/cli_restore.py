@@ -1,0 +1,113 @@
+"""The command line of restoration: `repaint restore`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .answers import GOES_ON, answers, say
+from .errors import ConfigError
+
+
+class PresetName(StrEnum):
+    fast = "fast"
+    balanced = "balanced"
+    quality = "quality"
+    paper = "paper"
+
+
+class Marks(StrEnum):
+    black = "black"
+    white = "white"
+
+
+@answers(GOES_ON)
+def restore_command(
+    photo: Annotated[Path, typer.Argument(help="A photo, or a folder of photos.")],
+    out: Annotated[Path, typer.Option(help="The result; for a folder, the folder of results.")],
+    preset: Annotated[PresetName, typer.Option(help="How much work filling damage may be.")] = PresetName.balanced,
+    scratches: Annotated[bool, typer.Option(help="Find damage and fill it.")] = True,
+    faces: Annotated[bool, typer.Option(help="Restore faces.")] = True,
+    color: Annotated[bool, typer.Option(help="Correct faded colours and casts.")] = True,
+    scale: Annotated[float, typer.Option(help="How many times as wide and high.")] = 1.0,
+    sensitivity: Annotated[float, typer.Option(help="Of finding damage, 0..1: more finds more, and errs more.")] = 0.5,
+    strength: Annotated[float, typer.Option(help="Of what is done to faces and colours, 0..1.")] = 0.8,
+    mask: Annotated[
+        Path | None, typer.Option(help="What to fill beside what is found; for a folder, a folder of masks.")
+    ] = None,
+    hole: Annotated[Marks, typer.Option(help="What marks the hole in masks.")] = Marks.black,
+    prior: Annotated[str, typer.Option(help="What fills: a name of `repaint weights list`, or a path.")] = "base-64",
+    save_stages: Annotated[Path | None, typer.Option(help="A folder for what each stage made.")] = None,
+    keep_format: Annotated[
+        bool, typer.Option("--keep-format", help="Folders: results in the photos' formats.")
+    ] = False,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another fill.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+) -> None:
+    """Restore old photos: find damage and fill it, restore faces, enlarge, correct colours."""
+    from .config import Settings, explained
+    from .restoring import Restore, as_run, restore_file
+    from .stages.progress import Device, Precision
+
+    class Options(Settings):
+        """The options whose values the parser does not check."""
+
+        device: Device
+        precision: Precision
+        restore: Restore
+
+    said: dict[str, Any] = {
+        "device": device,
+        "precision": precision,
+        "restore": {
+            "preset": preset.value,
+            "prior": prior,
+            "scratches": scratches,
+            "faces": faces,
+            "color": color,
+            "scale": scale,
+            "sensitivity": sensitivity,
+            "strength": strength,
+        },
+    }
+    if wrong := explained(Options, said):
+        raise ConfigError("\n".join(f"--{str(loc[-1]).replace('_', '-')}: {words}" for loc, words in wrong))
+    options = Options.model_validate(said)
+    common: dict[str, Any] = {
+        "hole": hole.value,
+        "quality": quality,
+        "seed": seed,
+        "device": options.device,
+        "precision": options.precision,
+    }
+    if photo.is_dir():
+        from .cli_run import run_and_show
+
+        run_and_show(
+            as_run(
+                str(photo),
+                str(out),
+                options.restore,
+                masks=None if mask is None else str(mask),
+                save_stages=None if save_stages is None else str(save_stages),
+                keep_format=keep_format,
+                **common,
+            )
+        )
+        return
+    from .image import ENDINGS
+
+    if keep_format:
+        raise ConfigError("--keep-format: is for folders; the ending of --out says the format of one photo")
+    if out.suffix.lower() not in ENDINGS:
+        raise ConfigError(f"--out {out}: ending {out.suffix!r} is not a format; must be one of {', '.join(ENDINGS)}")
+    from .terminal import restore_bar
+
+    with restore_bar(photo.name) as tell:
+        restore_file(photo, out, options.restore, mask=mask, save_stages=save_stages, tell=tell, say=say, **common)
+    say(f"wrote {out}")
