@@ -1,0 +1,170 @@
+"""How the scratches stage finds damage: a probability for every pixel, tile after tile, and marks made of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..filters import WEAK, connected, damage_score
+from ..image import Photo, luma
+from ..masks import grown
+from ..tiling import Tiled, by_tiles, resized, starts
+from ..weights.detectors import load_detector
+from .device import chosen_device
+from .frugal import Frugal
+from .progress import Device, Precision
+from .scratches import Box, Detected, Scratches, ScratchesStage
+
+TILE_PX, OVERLAP_PX = 512, 128  # about twice what detectors are trained on, and what they can see across
+WORTH_SHRINKING = 1.5  # a photo that is hardly larger than its small copy is looked at once
+SUSPICIOUS = 0.25  # share of a photo that is marked, from which on the user should know
+
+
+def built(settings: Scratches, device: Device, precision: Precision) -> ScratchesStage:
+    """The stage of the settings; see `Scratches.build`."""
+    finder = finder_of(settings, device, precision)
+    return ScratchesStage(finder.run, finder.remarks, finder.weights)
+
+
+def finder_of(settings: Scratches, device: Device, precision: Precision) -> Finder:
+    """What finds damage by the settings; raises as `Scratches.build`."""
+    at = chosen_device(device)
+    if settings.detector == "filters":
+        return Finder(settings, damage_score, settings.threshold(0.5), weak=WEAK, calls_network=False)
+    loaded = load_detector(settings.weights, weights_dir=settings.weights_dir, device=at, precision=precision)
+    frugal = Frugal(settings.weights, loaded.network, scale=1, tile_px=TILE_PX, overlap_px=OVERLAP_PX)
+
+    @torch.no_grad()
+    def probability(light: Tensor) -> Tensor:
+        return torch.sigmoid(frugal(light.to(at)).float())
+
+    return Finder(
+        settings,
+        probability,
+        settings.threshold(loaded.threshold),
+        told=frugal.told,
+        weights={settings.weights: loaded.sha256},
+        remarks=loaded.remarks,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Finder:
+    """Finds damage by the settings.
+
+    Attributes:
+        probability: (1, 1, h, w) of luma (1, 1, h, w), for any h, w up to a tile.
+        threshold: the probability from which on a pixel is damage.
+        weak: of the odds of `threshold`: what suffices where it touches damage.
+        told: what the user should know and has not been told yet.
+    """
+
+    settings: Scratches
+    probability: Callable[[Tensor], Tensor]
+    threshold: float
+    weak: float = 1.0
+    calls_network: bool = True
+    told: Callable[[], list[str]] = list
+    weights: dict[str, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+    def run(self, photos: Sequence[Photo], protect: Sequence[Sequence[Box]]) -> Iterator[Detected]:
+        """Mark the damage of `photos`; yields after every tile, and once more with the result."""
+        results, maps, notes = list(photos), [], []
+        calls = [0] * len(photos)
+        total = sum(map(self._calls, photos))
+
+        def progress() -> Detected:
+            now = partial(list, tuple(results))
+            return Detected(sum(calls), total, tuple(calls), now, tuple(notes), tuple(maps))
+
+        for i, (photo, boxes) in enumerate(zip(photos, protect, strict=True)):
+            found = None
+            for found in self._looks(photo):
+                if found is None:
+                    calls[i] += self.calls_network
+                    yield progress()
+            assert found is not None
+            notes += self.told()
+            hole = self.marked(found, photo.alpha, boxes)
+            results[i] = dataclasses.replace(photo, keep=_kept(photo.keep, hole))
+            if (share := hole.float().mean().item()) > SUSPICIOUS:
+                notes.append(f"{100 * share:.0f} % of a photo was taken for damage; a lower sensitivity finds less")
+            if self.settings.save_probability:
+                maps.append(found)
+        yield progress()
+
+    def probability_of(self, photo: Photo) -> Tensor:
+        """The map of probabilities of a photo, (1, H, W)."""
+        *_, found = self._looks(photo)
+        assert found is not None
+        return found
+
+    def marked(self, probability: Tensor, alpha: Tensor | None = None, protect: Sequence[Box] = ()) -> Tensor:
+        """The damage, (1, H, W) bool, that a map of probabilities (1, H, W) shows."""
+        odds = self.weak * self.threshold / (1 - self.threshold)
+        strong, hole = probability >= self.threshold, probability >= odds / (1 + odds)
+        if alpha is not None:
+            hole &= alpha > 0
+        if self.weak < 1:
+            hole = connected(hole, strong)
+        if self.settings.min_area_px > 1:
+            hole = connected(hole, hole, least=self.settings.min_area_px)
+        if protect:
+            hole = connected(hole, ~_within(protect, hole), share=0.5)
+        if self.settings.grow_px and hole.any():
+            hole = ~grown(~hole, self.settings.grow_px)
+        return hole if alpha is None else hole & (alpha > 0)
+
+    def _looks(self, photo: Photo) -> Iterator[Tensor | None]:
+        """None after every tile, of both sizes; at last the map of probabilities, (1, H, W)."""
+        light = luma(photo.rgb)[None]
+        found = light
+        for tile in self._tiles(light):
+            found = tile.image
+            yield None
+        if small := self._shrunk(photo):
+            there = light
+            for tile in self._tiles(resized(light, *small).clamp(0, 1)):
+                there = tile.image
+                yield None
+            there = F.interpolate(there, light.shape[-2:], mode="bilinear")
+            found = found.maximum(there) if self.settings.combine == "max" else (found + there) / 2
+        yield found[0]
+
+    def _tiles(self, light: Tensor) -> Iterator[Tiled]:
+        return by_tiles(self.probability, light, tile=TILE_PX, overlap=OVERLAP_PX)
+
+    def _shrunk(self, photo: Photo) -> tuple[int, int] | None:
+        """The sides of the small copy, if there is to be one."""
+        H, W = photo.rgb.shape[-2:]
+        side = self.settings.shrunk_px
+        if side is None or math.sqrt(H * W) <= WORTH_SHRINKING * side:
+            return None
+        ratio = side / math.sqrt(H * W)
+        return max(1, round(H * ratio)), max(1, round(W * ratio))
+
+    def _calls(self, photo: Photo) -> int:
+        sizes = (photo.rgb.shape[-2:], self._shrunk(photo) or ()) if self.calls_network else ()
+        return sum(math.prod(len(starts(side, TILE_PX, OVERLAP_PX)) for side in size) for size in sizes if size)
+
+
+def _kept(before: Tensor | None, hole: Tensor) -> Tensor:
+    """What is kept when `hole` is marked, too; a soft mask stays soft elsewhere."""
+    if before is None:
+        return ~hole
+    return before & ~hole if before.dtype == torch.bool else before.masked_fill(hole, 0)
+
+
+def _within(boxes: Sequence[Box], like: Tensor) -> Tensor:
+    inside = torch.zeros_like(like)
+    for top, left, bottom, right in boxes:
+        inside[:, max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = True
+    return inside

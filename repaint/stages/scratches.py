@@ -1,0 +1,121 @@
+"""The scratches stage: damage is found and marked, and no pixel is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from ..config import Settings
+from .progress import Device, Precision, Progress
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..image import Photo
+
+Box = tuple[int, int, int, int]
+"""Top, left, bottom, right in px; half-open."""
+
+BOLDNESS = 20.0  # the odds asked for are multiplied by this at sensitivity 0, and divided by it at 1
+
+
+class Scratches(Settings):
+    """Find the damage of photos: what they have to be filled at.
+
+    A detector is shown tiles of a photo at its own size, and of a small copy of a large photo. So is that of
+    Bringing-Old-Photos, which learned on 256-px crops of photos of some 500 px at their own scale: its own program
+    shrinks every photo to 256 px, where thin scratches vanish.
+    """
+
+    detector: Literal["network", "filters"] = Field(
+        default="network",
+        description="network: one that has learned; filters: top-hats and ridges, which need no weights and err more",
+    )
+    weights: str = Field(
+        default="scratches",
+        description="of the network: a name of `repaint weights list`, or a path to a detector of ours or to the one "
+        "of Bringing-Old-Photos",
+    )
+    weights_dir: str = Field(default="data/pretrained", description="where fetched weights are")
+    sensitivity: float = Field(
+        default=0.5, ge=0, le=1, strict=False, description="more finds more, and errs more; 0.5 = as the weights say"
+    )
+    grow_px: int = Field(default=1, ge=0, description="enlarge what is found by this much")
+    min_area_px: int = Field(default=4, ge=1, description="leave out what has fewer pixels, before it is enlarged")
+    shrunk_px: int | None = Field(
+        default=1024,
+        ge=64,
+        description="look at photos of more than 1.5 times this side (the root of their area) at this size, too; "
+        "null: at their own size alone",
+    )
+    combine: Literal["max", "mean"] = Field(
+        default="max",
+        description="of the two sizes. max: a hairline is gone from the small one, and a wide tear is a plain patch in "
+        "the large one, so that one of them must be enough; mean: both must agree, which errs less",
+    )
+    save_probability: bool = Field(default=False, description="keep the map of probabilities, to be written as well")
+
+    def threshold(self, shipped: float) -> float:
+        """The probability from which on a pixel is damage: its odds are those of `shipped` * 20^(1 - 2 sensitivity).
+
+        Falls smoothly with the sensitivity. `shipped` is what the weights say (`threshold` in their metadata, 0.5 if
+        they say nothing), and is met at 0.5; for 0.5 the threshold goes from 0.952 at sensitivity 0 to 0.048 at 1.
+
+        Args:
+            shipped: above 0 and below 1.
+        """
+        odds = shipped / (1 - shipped) * BOLDNESS ** (1 - 2 * self.sensitivity)
+        return odds / (1 + odds)
+
+    def build(
+        self, device: Device = "auto", precision: Precision = "float32", *, batch_size: int = 8
+    ) -> ScratchesStage:
+        """The stage, its weights loaded.
+
+        Args:
+            batch_size: not used: a tile of a photo is work enough for one call.
+
+        Raises:
+            WeightsError: if weights are missing, damaged or of another kind.
+            ConfigError: if the device is not there.
+        """
+        from .detecting import built
+
+        return built(self, device, precision)
+
+
+@dataclass(frozen=True, eq=False)
+class Detected(Progress):
+    """Where the stage stands.
+
+    Attributes:
+        probabilities: (1, H, W) float32 of each photo that is done; empty if they are not to be kept.
+    """
+
+    probabilities: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class ScratchesStage:
+    """Photos in; the same photos out, `keep` False where damage was found or had been marked before.
+
+    Nothing is marked where a photo is fully transparent.
+    """
+
+    run: Callable[[Sequence[Photo], Sequence[Sequence[Box]]], Iterator[Detected]]
+    remarks: tuple[str, ...]
+    weights: dict[str, str]
+
+    def __call__(
+        self, photos: Sequence[Photo], seeds: Sequence[int] = (), *, protect: Sequence[Sequence[Box]] | None = None
+    ) -> Iterator[Detected]:
+        """Find the damage of photos of any sizes; nothing is random in it.
+
+        Args:
+            protect: boxes for each photo, around what looks like damage and is dear, as eyes and mouths: marks that
+                lie in them by half or more are dropped. A scratch that only runs through is longer, and stays.
+        """
+        return self.run(photos, protect or [()] * len(photos))
