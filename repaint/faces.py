@@ -6,6 +6,7 @@ Coordinates are px, x to the right, y down; the middle of the first pixel is (0.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,19 @@ from .tiling import resized
 TEMPLATE = torch.tensor([[192.98, 239.95], [318.90, 240.19], [256.63, 314.02], [201.26, 371.41], [313.09, 371.15]])
 """The five landmarks of an aligned face of 512 px, as FFHQ aligns them (Karras et al. 2019; measured by facexlib)."""
 TEMPLATE_PX = 512
+
+Box = tuple[int, int, int, int]
+"""Top, left, bottom, right in px; half-open."""
+
+PARTS = {  # left, top, right, bottom in the template, with room for how people differ
+    "face": (110, 90, 402, 480),
+    "left_eye": (145, 208, 241, 272),
+    "right_eye": (271, 208, 367, 272),
+    "mouth": (188, 345, 326, 420),
+}
+OVAL = (256, 286, 190, 225)  # x, y of its middle in the template, and its radii
+OVAL_FALL = 0.35  # of the radius, over which it falls to 0
+BORDER = 40  # of the template, over which masks fall to 0 along it
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +57,7 @@ class Face:
     @property
     def corners(self) -> Tensor:
         """(4, 2) of that square, clockwise from the upper left of the upright face."""
-        square = torch.tensor([[0.0, 0.0], [1, 0], [1, 1], [0, 1]]) * TEMPLATE_PX
-        return self.to_template(TEMPLATE_PX).inverse(square)
+        return self.to_template(TEMPLATE_PX).inverse(_corners_of(0, 0, TEMPLATE_PX, TEMPLATE_PX))
 
 
 @dataclass(frozen=True)
@@ -102,25 +115,27 @@ def aligned(image: Tensor, face: Face, size: int) -> Tensor:
     return warped(image[:, top:bottom, left:right], to.after_moved(left, top), size, size)
 
 
-def pasted(image: Tensor, patch: Tensor, mask: Tensor, face: Face) -> Tensor:
-    """The image with an aligned patch put back in its place; where the mask is 0 nothing changes.
+def added(image: Tensor, change: Tensor, mask: Tensor, face: Face) -> Tensor:
+    """The image with a change of the aligned face made in its place; where the mask is 0 no bit changes.
+
+    What is finer than the change can show stays as it is in the image, however large the face is there.
 
     Args:
         image: (C, H, W).
-        patch: (C, size, size), aligned as `aligned` does it.
-        mask: (1, size, size) in [0, 1], how much of the patch counts; 0 along its border, or a seam shows.
+        change: (C, s, s), what is to be added to the face as `aligned` cuts it out.
+        mask: (1, m, m) in [0, 1], how much of the change is made; 0 along its border, or a seam shows.
     """
-    size = patch.shape[-1]
     top, left, bottom, right = _box(face.corners, image.shape[1:], margin=1)
-    if top >= bottom or left >= right:
-        return image
-    back = face.to_template(size).inverse.then_moved(-left, -top)
     height, width = bottom - top, right - left
-    put = warped(patch, back, height, width)
-    share = warped(F.pad(mask, (1, 1, 1, 1)), back.after_moved(-1, -1), height, width).clamp(0, 1)
+
+    def back(patch: Tensor) -> Tensor:
+        to = face.to_template(patch.shape[-1]).inverse.then_moved(-left, -top)
+        return warped(F.pad(patch, (1, 1, 1, 1)), to.after_moved(-1, -1), height, width)
+
+    share, what = back(mask).clamp(0, 1), back(change)
     result = image.clone()
     place = result[:, top:bottom, left:right]
-    result[:, top:bottom, left:right] = torch.where(share > 0, place + share * (put - place), place)
+    result[:, top:bottom, left:right] = torch.where(share > 0, place + share * what, place)
     return result
 
 
@@ -146,3 +161,65 @@ def _box(corners: Tensor, sides: torch.Size, margin: int) -> tuple[int, int, int
     right, bottom = (corners.amax(0).ceil().int() + margin).tolist()
     top, left = min(max(top, 0), H - 1), min(max(left, 0), W - 1)
     return top, left, max(min(bottom, H), top + 1), max(min(right, W), left + 1)
+
+
+def parts(face: Face) -> dict[str, Box]:
+    """Upright boxes, in the photo, around the face without its hair ("face"), "left_eye", "right_eye" and "mouth".
+
+    They may reach beyond the photo.
+    """
+    back = face.to_template(TEMPLATE_PX).inverse
+    return {name: _around(back(_corners_of(*sides))) for name, sides in PARTS.items()}
+
+
+def dear_boxes(faces: Iterable[Face]) -> list[Box]:
+    """Around the eyes and mouths of the faces: what looks like damage to a detector of scratches, and is dear."""
+    return [box for face in faces for name, box in parts(face).items() if name != "face"]
+
+
+def oval(size: int) -> Tensor:
+    """(1, size, size) in [0, 1], where an aligned face is: 1 inside an oval, smoothly 0 from its edge on."""
+    at = (torch.arange(size) + 0.5) * (TEMPLATE_PX / size)
+    x, y, across, down = OVAL
+    radius = torch.hypot((at - x) / across, (at[:, None] - y) / down)
+    return _smooth((1 - radius) / OVAL_FALL)[None] * _inside(size)
+
+
+def softened(inside: Tensor) -> Tensor:
+    """(1, s, s) in [0, 1]: the mask of an aligned face, of the same shape, without hard edges; 0 along the border.
+
+    As wide as facexlib blurs it: twice with a sigma of 11 px of 512.
+    """
+    size = inside.shape[-1]
+    return blurred(inside.float(), math.sqrt(2) * 11 / TEMPLATE_PX * size).clamp(0, 1) * _inside(size).to(inside.device)
+
+
+def blurred(x: Tensor, sigma: float) -> Tensor:
+    """(C, H, W) seen through a Gaussian; the edge goes on beyond it."""
+    reach = max(1, math.ceil(3 * sigma))
+    taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=x.device) / sigma).square())
+    taps = (taps / taps.sum()).to(x)
+    padded = F.pad(x[:, None], (reach,) * 4, mode="replicate")
+    return F.conv2d(F.conv2d(padded, taps[None, None, None]), taps[None, None, :, None])[:, 0]
+
+
+def _inside(size: int) -> Tensor:
+    """(1, size, size): 0 along the border, 1 inside."""
+    along = torch.arange(size) + 0.5
+    ramp = _smooth(torch.minimum(along, size - along) / (BORDER / TEMPLATE_PX * size))
+    return (ramp[:, None] * ramp)[None]
+
+
+def _smooth(x: Tensor) -> Tensor:
+    x = x.clamp(0, 1)
+    return x * x * (3 - 2 * x)
+
+
+def _corners_of(left: float, top: float, right: float, bottom: float) -> Tensor:
+    points = [[left, top], [right, top], [right, bottom], [left, bottom]]
+    return torch.tensor(points, dtype=torch.float32)
+
+
+def _around(points: Tensor) -> Box:
+    (left, top), (right, bottom) = points.amin(0).floor().int().tolist(), points.amax(0).ceil().int().tolist()
+    return top, left, bottom, right

@@ -6,7 +6,20 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from repaint.faces import TEMPLATE, Face, Similarity, aligned, pasted, similarity, warped
+from repaint.faces import (
+    TEMPLATE,
+    Face,
+    Similarity,
+    added,
+    aligned,
+    blurred,
+    dear_boxes,
+    oval,
+    parts,
+    similarity,
+    softened,
+    warped,
+)
 
 
 def smooth(height, width, seed=0):
@@ -43,29 +56,37 @@ def test_an_upright_face_of_the_templates_size_is_cut_out_as_it_is():
 
 @pytest.mark.parametrize("px", [60, 128, 250])
 @pytest.mark.parametrize("turn", [0.0, 0.3, math.pi])
-def test_a_face_cut_out_and_put_back_is_what_it_was(px, turn):
+def test_a_face_that_is_taken_away_where_it_was_cut_out_leaves_nothing(px, turn):
     image, face = smooth(300, 320), face_at(160, 150, px, turn)
     mask = F.pad(torch.ones(1, 112, 112), (8, 8, 8, 8))
-    back = pasted(image, aligned(image, face, 128), mask, face)
-    assert (back - image).abs().max() < 0.02
+    rest = added(image, -aligned(image, face, 128), mask, face)
+    covered = added(torch.zeros(1, 300, 320), torch.ones(1, 128, 128), mask, face) > 0.999
+    assert covered.sum() > 0.6 * px**2
+    assert rest[:, covered[0]].abs().max() < 0.02
 
 
 def test_what_the_mask_does_not_cover_stays_bit_for_bit():
     image, face = torch.rand(3, 200, 200), face_at(100, 100, 80)
     mask = torch.zeros(1, 64, 64)
     mask[:, 20:44, 20:44] = 1
-    back = pasted(image, torch.zeros(3, 64, 64), mask, face)
+    back = added(image, torch.ones(3, 64, 64), mask, face)
     changed = (back != image).any(0)
     assert 25**2 < changed.sum() < 40**2
-    assert torch.equal(pasted(image, torch.zeros(3, 64, 64), 0 * mask, face), image)
-    assert (back[:, 100, 100] == 0).all()
+    assert torch.equal(added(image, torch.ones(3, 64, 64), 0 * mask, face), image)
+    torch.testing.assert_close(back[:, 100, 100], image[:, 100, 100] + 1)
+
+
+def test_change_and_mask_may_be_of_different_sizes():
+    image, face = torch.zeros(3, 100, 100), face_at(50, 50, 64)
+    same, other = (added(image, torch.ones(3, 64, 64), oval(size), face) for size in (64, 256))
+    torch.testing.assert_close(same, other, atol=0.05, rtol=0)
 
 
 @pytest.mark.parametrize("middle", [(0, 0), (199, 5), (-30, 100), (100, 260)])
-def test_a_face_cut_by_the_border_or_beyond_it_can_be_cut_out_and_put_back(middle):
+def test_a_face_cut_by_the_border_or_beyond_it_can_be_cut_out_and_changed(middle):
     image, face = smooth(200, 200), face_at(*middle, 90)
     assert torch.isfinite(aligned(image, face, 64)).all()
-    assert pasted(image, aligned(image, face, 64), torch.ones(1, 64, 64), face).shape == image.shape
+    assert added(image, aligned(image, face, 64), torch.ones(1, 64, 64), face).shape == image.shape
 
 
 def test_a_face_that_shrinks_is_filtered_not_skipped_over():
@@ -83,3 +104,53 @@ def test_a_square_of_a_face_is_where_alignment_cuts():
 def test_a_picture_through_the_identity_is_itself():
     image = torch.rand(3, 20, 30)
     torch.testing.assert_close(warped(image, Similarity(1, 0), 20, 30), image, atol=1e-5, rtol=0)
+
+
+# ---- where things are in a face
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.2, -1.5])
+def test_boxes_of_eyes_and_mouth_hold_their_own_landmarks_and_no_others(turn):
+    face = face_at(150, 140, 100, turn)
+    names = ["left_eye", "right_eye", "nose", "mouth", "mouth"]
+    for part, (top, left, bottom, right) in parts(face).items():
+        for name, (x, y) in zip(names, face.landmarks.tolist(), strict=True):
+            inside = top < y < bottom and left < x < right
+            assert inside == (part in (name, "face"))
+
+
+def test_what_is_dear_in_faces_are_their_eyes_and_mouths():
+    one, other = face_at(150, 140, 100), face_at(40, 60, 50, 0.4)
+    names = ("left_eye", "right_eye", "mouth")
+    assert dear_boxes([one, other]) == [parts(face)[name] for face in (one, other) for name in names]
+
+
+def test_oval_is_whole_over_eyes_and_mouth_and_gone_at_the_border():
+    mask = oval(128)
+    x, y = (TEMPLATE / 4).long().unbind(1)
+    assert (mask[0, y, x] > 0.9).all()
+    frame = mask.clone()
+    frame[:, 1:-1, 1:-1] = 0
+    assert frame.max() < 0.02
+    assert mask.diff(dim=1).abs().max() < 0.1
+    assert mask.diff(dim=2).abs().max() < 0.1
+
+
+def test_softened_mask_is_whole_inside_and_nowhere_hard():
+    mask = softened(torch.ones(1, 128, 128, dtype=torch.bool))
+    assert mask[0, 64, 64] == pytest.approx(1)
+    assert mask[0, 0].max() < 0.02
+    half = torch.zeros(1, 128, 128, dtype=torch.bool)
+    half[:, :, 64:] = True
+    assert softened(half)[0, 64].diff().abs().max() < 0.2
+    assert softened(half)[0, 64, 63:65].mean() == pytest.approx(0.5, abs=0.01)
+
+
+def test_blur_is_a_gaussian():
+    point = torch.zeros(1, 41, 41)
+    point[0, 20, 20] = 1
+    along = torch.arange(41) - 20.0
+    expected = torch.exp(-0.5 * (along / 3).square()) / (3 * math.sqrt(2 * math.pi))
+    torch.testing.assert_close(blurred(point, 3.0)[0], expected[:, None] * expected, atol=1e-4, rtol=0.02)
+    flat = torch.full((2, 9, 7), 0.3)
+    torch.testing.assert_close(blurred(flat, 5.0), flat)

@@ -21,7 +21,7 @@ FLOORS = (  # lowest first; a module imports from floors below its own, and insi
     {"errors"},
     {"files"},
     {"config", "image"},
-    {"tiling", "masks", "archs", "degrade"},
+    {"tiling", "masks", "filters", "colour", "archs", "degrade"},
     {"faces"},
     {"diffusion"},
     {"weights"},
@@ -29,9 +29,10 @@ FLOORS = (  # lowest first; a module imports from floors below its own, and insi
     {"report", "train"},
     {"jobs"},
     {"upstream"},
-    {"single", "mask_files", "terminal"},
+    {"single", "restoring", "mask_files", "detect_files", "terminal"},
     {"answers"},
-    {"cli_train"},
+    {"cli_run"},
+    {"cli_train", "cli_detect", "cli_restore"},
     {"cli"},
     {"__main__"},
 )
@@ -117,9 +118,10 @@ def test_public_names_are_these():
     assert set(repaint.__all__) == repaint._HOME.keys()
     assert list(repaint.__all__) == sorted(repaint.__all__) == dir(repaint)
     assert repaint.__all__ == [
-        *["ConfigError", "ImageError", "Inpaint", "Meta", "Photo", "Repaint", "RepaintError", "Report", "RunConfig"],
-        *["RunError", "RunStopped", "Sampler", "Status", "WeightsError", "load_classifier", "load_prior", "make_mask"],
-        *["read_mask", "read_photo", "run", "write_mask", "write_photo"],
+        *["Color", "ConfigError", "Faces", "ImageError", "Inpaint", "Meta", "Photo", "Repaint", "RepaintError"],
+        *["Report", "Restore", "RunConfig", "RunError", "RunStopped", "Sampler", "Scratches", "Status", "Upscale"],
+        *["WeightsError", "load_classifier", "load_prior", "make_mask", "read_mask", "read_photo", "restore", "run"],
+        *["write_mask", "write_photo"],
     ]
 
 
@@ -156,7 +158,10 @@ RUNS = {
     "import repaint": None,
     "version": ["--version"],
     "help": ["--help"],
-    **{f"help of {c}": [*c.split(), "--help"] for c in ("run", "inpaint", "masks", "weights", "schema", "weights get")},
+    **{
+        f"help of {c}": [*c.split(), "--help"]
+        for c in ("run", "inpaint", "masks", "detect", "weights", "schema", "weights get")
+    },
     "schema": ["schema"],
     "unknown key": ["run", "unknown.yml"],
     "no such file": ["run", "gone.yml"],
