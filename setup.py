@@ -41,6 +41,7 @@ setup(
     ],
     extras_require={
         "realesrgan": ["realesrgan>=0.3", "basicsr>=1.4.2"],  # the original upscaler, behind a shim
+        "codeformer": ["spandrel_extra_arches>=0.2"],  # restorers of faces under non-commercial licences
         "train": ["tensorboard>=2.15", "timm>=1"],  # curves; encoders by name
         "dev": [
             *("pytest>=8", "hypothesis>=6", "ruff>=0.8", "pyright>=1.1.390"),

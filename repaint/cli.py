@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .answers import GOES_ON, NOTHING_STARTED, SetOption, answers, say
+from .answers import GOES_ON, NOTHING_STARTED, SOME_FAILED, SetOption, answers, say
 from .cli_detect import detect_command
 from .cli_restore import restore_command
 from .cli_run import run_and_show
@@ -237,6 +237,27 @@ def schema_command() -> None:
     from .jobs import RunConfig
 
     print(json.dumps(RunConfig.model_json_schema(), indent=2))
+
+
+@app.command("doctor")
+@answers()
+def doctor_command(
+    dir: Annotated[str, typer.Option(help="Where fetched weights are.")] = "data/pretrained",
+) -> None:
+    """Show versions, devices, weights that are here, and what each stage would use."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from .doctor import findings
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    topic, well = "", True
+    for found in findings(dir):
+        table.add_row(found.topic if found.topic != topic else "", found.name, found.words)
+        topic, well = found.topic, well and found.well
+    Console(width=None if sys.stdout.isatty() else 160).print(table, markup=False)
+    if not well:
+        raise typer.Exit(SOME_FAILED)
 
 
 @app.callback(invoke_without_command=True)

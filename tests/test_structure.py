@@ -29,7 +29,7 @@ FLOORS = (  # lowest first; a module imports from floors below its own, and insi
     {"report", "train"},
     {"jobs"},
     {"upstream"},
-    {"single", "restoring", "mask_files", "detect_files", "terminal"},
+    {"single", "restoring", "doctor", "mask_files", "detect_files", "terminal"},
     {"answers"},
     {"cli_run"},
     {"cli_train", "cli_detect", "cli_restore"},
