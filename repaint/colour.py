@@ -238,6 +238,21 @@ def is_monochrome(seen: Tensor) -> bool:
     return along <= TONED and aside <= ASIDE and not unlikely
 
 
+def in_tone_of(rgb: Tensor, like: Tensor) -> Tensor:
+    """`rgb` (3, H, W) in the tone of the colours `like` (3, N): of each luma the colour that they have there.
+
+    The tone over luma is a parabola, fitted in the least squares; grey stays exactly grey.
+    """
+    grey = luma(rgb)
+    if (like.amax(0) - like.amin(0)).max() == 0:
+        return grey.expand_as(rgb)
+    seen = luma(like[..., None]).flatten().double()
+    powers = torch.stack([seen**0, seen, seen**2], 1)
+    tone = torch.linalg.pinv(powers, rtol=1e-6) @ (like.double() - seen).T  # (3 powers, 3 channels)
+    shift = torch.stack([grey**0, grey, grey**2]).flatten(1).T.double() @ tone
+    return (grey + shift.T.reshape(rgb.shape).to(rgb)).clamp(0, 1)
+
+
 def _greyish(x: Tensor) -> Tensor:
     """(N,) weights of the colours (3, N) that may be grey; nowhere 0."""
     return (-((x.amax(0) - x.amin(0)) / GREYISH).square()).exp() + 1e-6

@@ -12,7 +12,17 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from repaint import colour
-from repaint.colour import KNOTS, MOST_BEND, MOST_CAST, MOST_GAIN, MOST_LIFT, corrected, curves_for, with_local_contrast
+from repaint.colour import (
+    KNOTS,
+    MOST_BEND,
+    MOST_CAST,
+    MOST_GAIN,
+    MOST_LIFT,
+    corrected,
+    curves_for,
+    in_tone_of,
+    with_local_contrast,
+)
 from repaint.degrade import OVERALL
 from repaint.image import Meta, Photo, luma
 from repaint.stages.color import Color
@@ -349,3 +359,19 @@ def test_stage_takes_the_tone_it_is_told():
     auto, mono, color = (result(Color(tone=tone), sepia)[0].rgb for tone in ("auto", "mono", "color"))
     assert torch.equal(auto, mono)
     assert change(auto, color) > 3
+
+
+def test_a_picture_toned_like_sepia_is_sepia_and_keeps_its_luma():
+    ramp = torch.linspace(0.1, 0.9, 50)
+    sepia = torch.stack([ramp + 0.05 * ramp, ramp, ramp - 0.08])
+    made = in_tone_of(torch.rand(3, 9, 9) * 0.6 + 0.2, sepia)
+    grey = luma(made)
+    again = in_tone_of(grey.expand(3, -1, -1), sepia)
+    assert (made - again).abs().max() < 0.03
+    assert ((made[0] > made[1]) & (made[1] > made[2])).all()
+
+
+def test_a_picture_toned_like_grey_is_grey_exactly():
+    made = in_tone_of(torch.rand(3, 9, 9), torch.rand(1, 50).expand(3, -1))
+    assert torch.equal(made[0], made[1])
+    assert torch.equal(made[1], made[2])

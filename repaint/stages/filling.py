@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..colour import in_tone_of, is_monochrome
 from ..diffusion import Denoiser, Guided, Noise, image_by_image
 from ..errors import ConfigError
 from ..image import Photo, centre_cropped
@@ -21,6 +22,7 @@ from .inpaint import Inpaint, InpaintStage
 from .native import Pass, Walk, canvases, fill, plan
 from .progress import Device, Precision, Progress
 
+COLOURS = 50_000  # of a photo or canvas, looked at to tell its tone
 STREAM = 0x9E3779B97F4A7C15  # between the seeds of a photo's canvases; odd, so that no two meet
 
 
@@ -102,6 +104,7 @@ class Job:
         known: (3, h, w) in [-1, 1], the canvas.
         keep: (1, h, w).
         top, left: of the canvas in the photo, beyond which it may reach down and right.
+        like: (3, N) known colours of a canvas that is monochrome, else None; its fill is to be of their tone.
     """
 
     at: int
@@ -112,6 +115,7 @@ class Job:
     top: int
     left: int
     passes: tuple[Pass, ...]
+    like: Tensor | None = None
 
     @property
     def alike(self) -> tuple[object, ...]:
@@ -173,13 +177,15 @@ class Filler:
     def _jobs(self, at: int, photo: Photo, seed: int) -> Iterator[Job]:
         """The canvases of a photo; none where there is nothing to fill."""
         assert photo.keep is not None
+        is_toned = self.settings.fit == "native" and is_monochrome(_known_colours(photo.rgb, photo.keep))
         for k, (top, left, bottom, right) in enumerate(canvases(photo.keep, self.size)):
             known, keep = photo.rgb[:, top:bottom, left:right] * 2 - 1, photo.keep[:, top:bottom, left:right]
+            like = _known_colours((known + 1) / 2, keep) if is_toned else None
             beyond = (0, max(0, self.size - known.shape[2]), 0, max(0, self.size - known.shape[1]))
             if any(beyond):
                 known = F.pad(known[None], beyond, mode="replicate")[0]
                 keep = F.pad(keep[None].float(), beyond, mode="replicate")[0].to(keep.dtype)
-            yield Job(at, seed, k, known, keep, top, left, plan(keep, self.size, self.walk))
+            yield Job(at, seed, k, known, keep, top, left, plan(keep, self.size, self.walk), like)
 
     def _groups(self, jobs: Sequence[Job]) -> list[list[Job]]:
         """Jobs that share network calls, `batch_size` at most; alone where windows cannot tell whose class is whose."""
@@ -217,6 +223,8 @@ class Filler:
             assert photo.keep is not None
             H, W = photo.rgb.shape[-2:]
             fill = ((image + 1) / 2).clamp(0, 1)[:, : H - job.top, : W - job.left]
+            if job.like is not None:
+                fill = in_tone_of(fill, job.like)
             rows, columns = slice(job.top, job.top + fill.shape[1]), slice(job.left, job.left + fill.shape[2])
             weight = (photo.keep[:, rows, columns] >= 1).float()
             if self.settings.feather_px:
@@ -224,3 +232,9 @@ class Filler:
             old = photo.rgb[:, rows, columns]
             photo.rgb[:, rows, columns] = torch.where(weight >= 1, old, weight * old + (1 - weight) * fill)
         return photos
+
+
+def _known_colours(rgb: Tensor, keep: Tensor) -> Tensor:
+    """(3, N) of the known pixels, evenly strewn; one black one where nothing is known."""
+    known = rgb.flatten(1)[:, (keep >= 1).flatten()]
+    return known[:, :: known.shape[1] // COLOURS + 1] if known.shape[1] else rgb.new_zeros(3, 1)
