@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +13,10 @@ from torch.nn import functional as F
 from ..archs import compact, face_net, timm_unet
 from ..archs.shapes import State
 from ..errors import RunError
-from ..weights.files import read_state
 from .critics import PatchCritic, VGGDistance
 from .data import Pictures
 from .enhancer_settings import TrainEnhancer
-from .loop import Shown, Watch, begin_with, train
+from .loop import Shown, Watch, begin_from, train
 from .pairs import Pair
 from .settings import Source
 
@@ -72,7 +70,7 @@ class EnhancerTask:
     def objective(self) -> EnhancerObjective:
         network, detect = built(self.config)
         if self.config.start_from is not None:
-            _begin_from(self.config.start_from, network, detect)
+            begin_from(self.config.start_from, network, detect)
         return EnhancerObjective(network, self.config)
 
     def data(self, sources: Sequence[Source], *, seed: int, count: int, training: bool) -> Pictures:
@@ -147,13 +145,3 @@ def ssim(x: Tensor, y: Tensor) -> Tensor:
     pairs = zip(x.cpu().numpy(), y.cpu().numpy(), strict=True)
     found = [structural_similarity(a, b, channel_axis=0, data_range=1.0) for a, b in pairs]
     return x.new_tensor(found)
-
-
-def _begin_from(path: str, network: nn.Module, detect: Callable[[State], object] | None) -> None:
-    try:
-        state, _ = read_state(Path(path))
-        if detect is not None:
-            detect(state)
-    except ValueError as e:
-        raise RunError(f"start_from: {path}: {e}") from e
-    begin_with(state, network, path)

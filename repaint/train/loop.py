@@ -17,6 +17,9 @@ from torch.utils.data import DataLoader
 from .. import files
 from ..errors import RunError
 from ..image import Photo, write_photo
+from ..weights.files import read_state
+from ..weights.networks import file_of
+from ..weights.store import DEFAULT_DIR
 from .checkpoint import export, interrupts_wait, load, save
 from .data import Item, Pictures, together
 from .notes import Board, write_manifest, write_metrics
@@ -212,6 +215,24 @@ def train(config: Training, task: Task, watch: Watch = lambda status: None) -> s
         write_manifest(config, pictures, skipped)
         write_photo(files.join(config.output, "samples.png"), Photo(task.picture(ema, held_out)))
     return exported(task.name)
+
+
+def begin_from(name: str, network: nn.Module, detect: Callable[[Mapping[str, Tensor]], object] | None = None) -> None:
+    """Give a network the weights of a file: a name of `repaint weights list`, or a path.
+
+    Args:
+        detect: says what is wrong with weights of another kind of network.
+
+    Raises:
+        RunError, WeightsError: if they cannot be read, or are of another network.
+    """
+    state, _ = read_state(file_of(name, DEFAULT_DIR))
+    try:
+        if detect is not None:
+            detect(state)
+    except ValueError as e:
+        raise RunError(f"start_from: {name}: {e}") from None
+    begin_with(state, network, name)
 
 
 def begin_with(state: Mapping[str, Tensor], network: nn.Module, name: str) -> None:

@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Generator, Tensor, nn
@@ -16,10 +15,8 @@ from ..archs.scratch_net import ScratchNet, ScratchNetConfig, build, detect
 from ..degrade import DAMAGED, damaged, lookalikes, scanned, weathered
 from ..degrade.drawing import happens, number
 from ..degrade.painting import whole
-from ..errors import RunError
-from ..weights.files import read_state
 from .data import LUMA, Picture, Pictures, cut, varied
-from .loop import Shown, Watch, begin_with, train
+from .loop import Shown, Watch, begin_from, train
 from .marks import Marks
 from .scratches_settings import TrainScratches
 from .settings import Source
@@ -123,7 +120,7 @@ class ScratchTask:
             weight.mul_(0.1)
             bias.fill_(math.log(FIRST_GUESS / (1 - FIRST_GUESS)))
         if self.config.start_from is not None:
-            _begin_from(self.config.start_from, network)
+            begin_from(self.config.start_from, network, detect)
         return ScratchObjective(network, self.config)
 
     def data(self, sources: Sequence[Source], *, seed: int, count: int, training: bool) -> Pictures:
@@ -164,15 +161,6 @@ class ScratchTask:
     def says(self, measured: Mapping[str, float]) -> dict[str, str]:
         architecture = {"name": "scratch_net", **self.config.network.model_dump()}
         return {"architecture": json.dumps(architecture), "threshold": f"{measured['threshold']:.4f}"}
-
-
-def _begin_from(path: str, network: ScratchNet) -> None:
-    try:
-        state, _ = read_state(Path(path))
-        detect(state)
-    except ValueError as e:
-        raise RunError(f"start_from: {path}: {e}") from e
-    begin_with(state, network, path)
 
 
 def _luma(image: Tensor) -> Tensor:
