@@ -23,7 +23,13 @@ TINY = ScratchNetConfig(8, (1, 2, 2))
 TINY_BOPBTL = BopbtlConfig(8, 2)
 CONFIGS = [
     *[ScratchNetConfig(), TINY, ScratchNetConfig(8, (2,)), ScratchNetConfig(16, (1, 1, 3), 2)],
-    *[ScratchNetConfig(8, (1, 2, 4, 6, 8, 8), 3), BopbtlConfig(), TINY_BOPBTL, BopbtlConfig(4, 5)],
+    *[
+        ScratchNetConfig(8, (1, 2, 4, 6, 8, 8), 3),
+        ScratchNetConfig(8, (1, 2), 1, patch=2),
+        BopbtlConfig(),
+        TINY_BOPBTL,
+        BopbtlConfig(4, 5),
+    ],
 ]
 LINE_OF_SIGHT_PX = 200
 
@@ -290,7 +296,7 @@ OTHERS = {
     "an upscaler": (compact.build(compact.CompactConfig(8, 1)).state_dict(), "stem.weight", "first.1.weight"),
     "a face restorer": (
         face_net.build(face_net.FaceNetConfig(8, (1, 1), 1)).state_dict(),
-        "sees 3 channels, must see luma alone",
+        "sees 3 channels and last.2.weight makes 3",
         "first.1.weight",
     ),
     "a checkpoint not looked into": ({"model_state": torch.zeros(1)}, "stem.weight", "look inside model_state"),

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any, Protocol
 
 import torch
@@ -310,7 +311,7 @@ def _common(config: Training, steps: int, history: list[dict[str, float]]) -> di
     measured.pop("validation_step", None)
     return {
         "licence": config.licence,
-        "data": ", ".join(source.folder for source in config.data),
+        "data": ", ".join("/".join(PurePosixPath(source.folder).parts[-2:]) for source in config.data),
         "steps": str(steps),
         "images": str(steps * config.batch_size * config.accumulate),
         **measured,

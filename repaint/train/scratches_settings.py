@@ -11,9 +11,10 @@ from .settings import Training
 class DetectorSettings(Settings):
     """The detector, in the words of `archs.scratch_net.ScratchNetConfig`."""
 
-    channels: int = Field(default=24, ge=8, multiple_of=8, description="of the full-size level")
-    multipliers: tuple[int, ...] = Field(default=(1, 2, 4, 6, 8), strict=False, min_length=1)
+    channels: int = Field(default=32, ge=8, multiple_of=8, description="of the finest level")
+    multipliers: tuple[int, ...] = Field(default=(1, 2, 4, 4), strict=False, min_length=1)
     blocks: int = Field(default=1, ge=1)
+    patch: int = Field(default=2, ge=1, description="px of the squares whose pixels are channels of the finest level")
 
 
 class TrainScratches(Training):
@@ -42,7 +43,7 @@ class TrainScratches(Training):
     @field_validator("network")
     @classmethod
     def _fits(cls, network: DetectorSettings, info: ValidationInfo) -> DetectorSettings:
-        multiple = 2 ** (len(network.multipliers) - 1)
+        multiple = network.patch * 2 ** (len(network.multipliers) - 1)
         size = info.data.get("size", multiple)
         if size % multiple:
             raise ValueError(
