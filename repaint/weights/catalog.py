@@ -111,6 +111,13 @@ CATALOG: tuple[Entry, ...] = (
             "diffusion_steps": 1000,
         },
     ),
+    _embedded(
+        "upscale-x2",
+        "upscaler",
+        "twice as wide and high, small; comes with the package",
+        sha256="9fae6f802a2d2fbdb95cf81efcf68bbb2984ef64770b1573897b4e9f94108b08",
+        size_bytes=349104,
+    ),
     Entry(
         name="celebahq-256",
         file="celeba256_250000.pt",
