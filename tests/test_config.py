@@ -63,8 +63,8 @@ ONE_LINE = {
         "c.yml:9: stages[0].inpaint.sampler.repant: unknown key; did you mean 'repaint'?",
     ),
     "unknown stage": (
-        GOOD.replace("- inpaint:", "- inpaint: {}\n    faces:"),
-        "c.yml:7: stages[0].faces: unknown key; known are inpaint",
+        GOOD + "  - colour: {}\n",
+        "c.yml:*: stages[1].colour: unknown key; did you mean 'color'?",
     ),
     "text for a number": (changed("t_T: 20", "t_T: many"), f"c.yml:10: {REPAINT}.t_T: found 'many'; must be a whole *"),
     "fraction for a whole number": (changed("t_T: 20", "t_T: 2.5"), f"c.yml:10: {REPAINT}.t_T: found 2.5; must be *"),

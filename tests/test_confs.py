@@ -23,7 +23,7 @@ def config_of(path: Path) -> RunConfig:
 
 def calls(path: Path, **changed: int) -> int:
     """Network calls of a photo that fits the prior's window."""
-    repaint = config_of(path).stages[0].inpaint.sampler.repaint.model_copy(update=changed)
+    repaint = config_of(path).inpaint.sampler.repaint.model_copy(update=changed)
     return network_calls(repaint.times(repaint.t_T))
 
 
@@ -48,7 +48,7 @@ def test_config_is_valid_and_its_files_are_in_the_repository(path, monkeypatch):
     assert items
     assert not remarks
     for item in items:
-        assert read(Path(item.image)).shape[:2] == read(Path(item.mask)).shape[:2]
+        assert item.mask is None or read(Path(item.image)).shape[:2] == read(Path(item.mask)).shape[:2]
 
 
 @every_config
@@ -64,14 +64,14 @@ def test_stated_network_calls_are_those_of_the_sampler(path):
         assert int(stated) == calls(path)
     for passes, stated in re.findall(r"jump_n_sample: (\d+), (\d+) calls", comment):
         assert int(stated) == calls(path, jump_n_sample=int(passes))
-    if config_of(path).stages[0].inpaint.fit == "crop":
+    if config_of(path).inpaint.fit == "crop":
         assert re.search(r"\d+ network calls a photo", comment)
 
 
 @every_config
 def test_weights_are_in_the_catalogue_and_results_in_a_folder_of_their_own(path):
     config = config_of(path)
-    inpaint = config.stages[0].inpaint
+    inpaint = config.inpaint
     assert catalog.find(inpaint.prior).kind == "prior"
     assert inpaint.fallback is None or catalog.find(inpaint.fallback).embedded
     assert inpaint.classifier is None or catalog.find(inpaint.classifier.weights).kind == "classifier"
