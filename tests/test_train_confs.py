@@ -5,10 +5,19 @@ from pathlib import Path
 import pytest
 
 from repaint.config import Document
+from repaint.train.enhancer_settings import TrainEnhancer
+from repaint.train.finder_settings import TrainFinder
 from repaint.train.prior_settings import TrainPrior
+from repaint.train.scratches_settings import TrainScratches
 
 CONFS = sorted(Path(__file__).parents[1].joinpath("confs", "train").glob("*.yml"))
-KINDS = {"prior": TrainPrior}
+KINDS = {
+    "upscale": TrainEnhancer,
+    "face": TrainEnhancer,
+    "prior": TrainPrior,
+    "scratches": TrainScratches,
+    "finder": TrainFinder,
+}
 """What the first word of a config's name says it trains."""
 
 
