@@ -130,7 +130,7 @@ def _shares(length: int, tile: int, overlap: int, scale: int) -> list[tuple[int,
         from_start = at - begin if begin else torch.full_like(at, float("inf"))
         to_end = end - at if end < length else torch.full_like(at, float("inf"))
         reach = max(overlap, 1)
-        ramp = (torch.minimum(from_start, to_end) / reach * 2 - 0.5).clamp(0, 1)
+        ramp = (torch.minimum(from_start, to_end) / reach * 2 - 0.5).clamp(1e-6, 1)  # not 0: some see it alone
         ramps.append(torch.where((at > begin) & (at < end), ramp, 0.0))
     whole = torch.stack(ramps).sum(0)
     return [

@@ -146,7 +146,7 @@ def _weighted(image: Tensor, weights: Tensor) -> Tensor:
 
 
 def _gaussian(image: Tensor, sigma_y: float, sigma_x: float) -> Tensor:
-    """Blurred along both axes; the border is mirrored. Shifted copies are summed: a convolution takes 4 times as long."""
+    """Blurred along both axes, the border mirrored. Shifted copies are summed: a convolution takes 4 times as long."""
     for sigma, dim in ((sigma_y, 1), (sigma_x, 2)):
         reach = math.ceil(3 * sigma)
         kernel = torch.arange(-reach, reach + 1).div(sigma).square().mul(-0.5).exp()
