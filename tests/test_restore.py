@@ -1,0 +1,87 @@
+"""`repaint restore` and `repaint doctor` on the embedded weights."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from repaint import Photo, Restore, read_photo, restore
+from repaint.image import write_photo
+
+from .command import called
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A smooth grey photo of 72 x 60 px with one white scratch."""
+    y, x = np.mgrid[:60, :72]
+    pixels = (90 + 40 * np.sin(x / 14) + 30 * np.cos(y / 11)).astype(np.uint8)
+    pixels[20:22, 8:60] = 255
+    Image.fromarray(pixels).save(tmp_path / "old.png")
+    return tmp_path / "old.png"
+
+
+def test_a_scratch_is_filled_and_a_grey_photo_stays_grey(photo, tmp_path):
+    said = called("restore", photo, "--out", tmp_path / "new.png", "--preset", "fast", "--no-color", "--no-faces")
+    assert said.code == 0, said.error
+    old, new = (np.asarray(Image.open(p)) for p in (photo, tmp_path / "new.png"))
+    assert new.shape == old.shape
+    assert new[20:22, 10:58].max() < 250
+    changed = (new != old).mean()
+    assert 0.02 < changed < 0.15
+    assert any("damage found on" in line for line in said.lines)
+
+
+def test_enlarging_alone_leaves_the_rest_out(photo, tmp_path):
+    words = ("--no-scratches", "--no-faces", "--no-color", "--scale", "2")
+    assert called("restore", photo, "--out", tmp_path / "new.png", *words).code == 0
+    assert np.asarray(Image.open(tmp_path / "new.png")).shape[:2] == (120, 144)
+
+
+def test_nothing_to_do_is_said_before_any_work(photo, tmp_path):
+    said = called("restore", photo, "--out", tmp_path / "new.png", "--no-scratches", "--no-faces", "--no-color")
+    assert said.code == 2
+    assert said.error == "nothing to do: scratches, faces and color are left out, scale is 1 and there is no mask"
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("--strength", "2"), "--strength: found 2.0; must be"),
+        (("--scale", "0.5"), "--scale: found 0.5; must be"),
+        (("--keep-format",), "--keep-format: is for folders"),
+        (("--mask", "nowhere.png"), "nowhere.png: "),
+    ],
+)
+def test_options_that_cannot_be_meant_are_one_line(photo, tmp_path, words, error):
+    said = called("restore", photo, "--out", tmp_path / "new.png", *words)
+    assert said.code == 2
+    assert said.error.startswith(error)
+
+
+def test_a_folder_is_a_run_that_goes_on(photo, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    photo.rename(folder / "old.png")
+    words = ("--out", tmp_path / "out", "--preset", "fast", "--no-faces", "--save-stages", tmp_path / "stages")
+    assert called("restore", folder, *words).code == 0
+    assert (tmp_path / "out" / "old.png").exists()
+    assert (tmp_path / "stages" / "2-inpaint" / "old.png").exists()
+    again = called("restore", folder, *words)
+    assert again.code == 0
+    assert "1 done before" in again.lines[-1]
+
+
+def test_a_photo_in_memory_is_restored_as_one_in_a_file(photo, tmp_path):
+    settings = Restore(preset="fast", faces=False)
+    made = restore(read_photo(photo), settings)
+    assert isinstance(made, Photo)
+    write_photo(tmp_path / "memory.png", made)
+    assert called("restore", photo, "--out", tmp_path / "file.png", "--preset", "fast", "--no-faces").code == 0
+    assert (tmp_path / "memory.png").read_bytes() == (tmp_path / "file.png").read_bytes()
+
+
+def test_doctor_names_what_each_stage_uses():
+    said = called("doctor")
+    assert said.code == 0
+    for words in ("scratches (sha256", "base-64 (sha256", "face-128 (sha256", "upscale-x2 (sha256", "torch"):
+        assert words in said.out
