@@ -46,7 +46,7 @@ setup(
         "dev": [
             *("pytest>=8", "hypothesis>=6", "ruff>=0.8", "pyright>=1.1.390"),
             *("tensorboard>=2.15", "timm>=1"),
-            *("piq>=0.8", "matplotlib>=3.8"),  # benchmarks: figures and curves
+            *("piq>=0.8", "torchmetrics>=1", "matplotlib>=3.8"),  # benchmarks: figures and curves
         ],
     },
     classifiers=[
