@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from repaint.degrade import DAMAGED, DAMAGING, Damaged, aged, damaged, scanned, weathered
+from repaint.degrade import DAMAGED, DAMAGING, Damaged, aged, damaged, scanned, seen, weathered
 from repaint.degrade.painting import whole
 from repaint.image import luma, read_photo
 from repaint.masks import grown
@@ -18,7 +18,6 @@ from .pictures import images_in
 
 TOLERANCE_PX = 2
 STRENGTH = 0.5
-VISIBLE = 0.05  # luma that damage must have changed to be seen
 HIDDEN = 0.25  # luma that a stain must have changed to hide what is below
 SOFT = ("stains", "white_borders")
 
@@ -115,8 +114,7 @@ def _middle(image: Tensor, size: int) -> Tensor:
 
 
 def _truth(canvas: Damaged, below: Tensor) -> Tensor:
-    is_visible = (luma(canvas.image) - luma(below)).abs() > VISIBLE
-    return torch.where(canvas.damage, torch.where(is_visible, 1.0, -1.0), 0.0)
+    return torch.where(canvas.damage, torch.where(seen(canvas, below), 1.0, -1.0), 0.0)
 
 
 def _generator(seed: int) -> Generator:

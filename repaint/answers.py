@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Annotated, ParamSpec, TypeVar
 
 import typer
@@ -12,7 +13,16 @@ import typer
 from .errors import RepaintError, RunStopped
 
 SOME_FAILED, NOTHING_STARTED, INTERRUPTED = 1, 2, 130
+LARGEST_SEED = 2**63 - 1
 GOES_ON = "; what is done is kept, the same command goes on from there"
+
+
+class Hole(StrEnum):
+    """What marks the hole in mask files."""
+
+    black = "black"
+    white = "white"
+
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .answers import GOES_ON, NOTHING_STARTED, SOME_FAILED, SetOption, answers, say
+from .answers import GOES_ON, LARGEST_SEED, NOTHING_STARTED, SOME_FAILED, Hole, SetOption, answers, say
 from .cli_detect import detect_command
 from .cli_restore import restore_command
 from .cli_run import run_and_show
 from .cli_train import train_app
 from .errors import ConfigError
-
-LARGEST_SEED = 2**63 - 1
 
 app = typer.Typer(
     help="Restore photos: a diffusion prior fills what is damaged, and nothing else changes.",
@@ -35,11 +32,6 @@ app.add_typer(train_app, name="train")
 
 
 app.command("restore")(restore_command)
-
-
-class Hole(StrEnum):
-    black = "black"
-    white = "white"
 
 
 @app.command("run")

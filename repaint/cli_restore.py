@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .answers import GOES_ON, answers, say
+from .answers import GOES_ON, INTERRUPTED, LARGEST_SEED, Hole, answers, say
 from .errors import ConfigError
-
-
-class PresetName(StrEnum):
-    fast = "fast"
-    balanced = "balanced"
-    quality = "quality"
-    paper = "paper"
-
-
-class Marks(StrEnum):
-    black = "black"
-    white = "white"
 
 
 @answers(GOES_ON)
 def restore_command(
     photo: Annotated[Path, typer.Argument(help="A photo, or a folder of photos.")],
     out: Annotated[Path, typer.Option(help="The result; for a folder, the folder of results.")],
-    preset: Annotated[PresetName, typer.Option(help="How much work filling damage may be.")] = PresetName.balanced,
+    preset: Annotated[
+        str, typer.Option(help="How much work filling damage may be: fast, balanced, quality, paper.")
+    ] = "balanced",
     scratches: Annotated[bool, typer.Option(help="Find damage and fill it.")] = True,
     faces: Annotated[bool, typer.Option(help="Restore faces.")] = True,
     color: Annotated[bool, typer.Option(help="Correct faded colours and casts.")] = True,
@@ -38,14 +27,14 @@ def restore_command(
     mask: Annotated[
         Path | None, typer.Option(help="What to fill beside what is found; for a folder, a folder of masks.")
     ] = None,
-    hole: Annotated[Marks, typer.Option(help="What marks the hole in masks.")] = Marks.black,
+    hole: Annotated[Hole, typer.Option(help="What marks the hole in masks.")] = Hole.black,
     prior: Annotated[str, typer.Option(help="What fills: a name of `repaint weights list`, or a path.")] = "base-64",
     save_stages: Annotated[Path | None, typer.Option(help="A folder for what each stage made.")] = None,
     keep_format: Annotated[
         bool, typer.Option("--keep-format", help="Folders: results in the photos' formats.")
     ] = False,
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, another fill.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Another seed, another fill.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
 ) -> None:
@@ -65,7 +54,7 @@ def restore_command(
         "device": device,
         "precision": precision,
         "restore": {
-            "preset": preset.value,
+            "preset": preset,
             "prior": prior,
             "scratches": scratches,
             "faces": faces,
@@ -108,6 +97,10 @@ def restore_command(
         raise ConfigError(f"--out {out}: ending {out.suffix!r} is not a format; must be one of {', '.join(ENDINGS)}")
     from .terminal import restore_bar
 
-    with restore_bar(photo.name) as tell:
-        restore_file(photo, out, options.restore, mask=mask, save_stages=save_stages, tell=tell, say=say, **common)
+    try:
+        with restore_bar(photo.name) as tell:
+            restore_file(photo, out, options.restore, mask=mask, save_stages=save_stages, tell=tell, say=say, **common)
+    except KeyboardInterrupt:
+        say(f"stopped; {out} was not written")
+        raise typer.Exit(INTERRUPTED) from None
     say(f"wrote {out}")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from .config import Settings
-from .errors import ImageError, RunError
+from .errors import RunError
 from .jobs.settings import Folders, RunConfig, Stage
 from .stages.color import Color
 from .stages.faces import Faces
@@ -41,6 +40,9 @@ class Restore(Settings):
 
         Args:
             masked: a mask of the damage is given, beside what is found.
+
+        Raises:
+            RunError: if nothing is left to be done.
         """
         found: list[Stage] = []
         if self.scratches:
@@ -54,6 +56,8 @@ class Restore(Settings):
             found.append(Stage(upscale=Upscale(scale=self.scale)))
         if self.color:
             found.append(Stage(color=Color(strength=self.strength)))
+        if not found:
+            raise RunError("nothing to do: scratches, faces and color are left out, scale is 1 and there is no mask")
         return tuple(found)
 
     def pipeline(self, device: Device = "auto", precision: Precision = "float32", *, masked: bool = False) -> Pipeline:
@@ -61,11 +65,9 @@ class Restore(Settings):
 
         Raises:
             WeightsError, ConfigError: as the stages' `build`.
-            RunError: if nothing is left to be done.
+            RunError: as `stages`.
         """
         stages = self.stages(masked=masked)
-        if not stages:
-            raise RunError("nothing to do: scratches, faces and color are left out, scale is 1 and there is no mask")
         return Pipeline({stage.name: stage.settings.build(device, precision, batch_size=8) for stage in stages})
 
 
@@ -124,49 +126,33 @@ def restore_file(
         ImageError: if photo or mask cannot be read or do not fit, or the result cannot be written.
         WeightsError, ConfigError, RunError: as `Restore.pipeline`; RunError if a network fails.
     """
-    from .files import try_writing
-    from .image import read_mask, read_photo, write_mask, write_photo
+    from .image import write_mask, write_photo
+    from .single import check_writable, network_failures, opened
 
-    if out.exists() and out.samefile(photo):
-        raise ImageError(f"--out {out}: is the photo, which would be overwritten; choose another name")
-    picture = read_photo(photo)
-    if mask is not None:
-        marks = read_mask(mask, hole=hole)
-        (_, H, W), (_, h, w) = picture.rgb.shape, marks.keep.shape
-        if (h, w) != (H, W):
-            raise ImageError(f"{mask}: the mask is {w} x {h} px, the photo {W} x {H}; they must be of one size")
-        for warning in marks.warnings:
-            say(warning)
-        picture = replace(picture, keep=marks.keep)
+    picture = opened(photo, mask, out, hole=hole, say=say)
     pipeline = settings.pipeline(device, precision, masked=mask is not None)
     for remark in pipeline.remarks:
         say(remark)
-    try:
-        try_writing(out)
-    except OSError as e:
-        raise ImageError(f"cannot write {out}: {e.strerror or e}") from None
+    check_writable(out)
+    if save_stages is not None:
+        check_writable(save_stages / "1-.png")
     step, told = None, 0
-    try:
+    with network_failures(f"{photo}: cannot be restored"):
         for step in pipeline([picture], [seed]):
             tell(step)
             for note in step.notes[told:]:
                 say(note)
             told = max(told, len(step.notes))
-    except (RuntimeError, MemoryError) as e:
-        reason = str(e).strip().partition("\n")[0] or type(e).__name__
-        raise RunError(f"{photo}: cannot be restored: {reason}") from None
     assert step is not None
-    for place, (name, photos) in enumerate(step.results.items(), 1):
-        (made,) = photos
+    for place, (name, (made,)) in enumerate(step.results.items(), 1):
         if name == "scratches" and made.keep is not None:
             say(f"damage found on {100 * float((made.keep < 1).float().mean()):.2f} % of the photo")
-        if save_stages is not None:
-            save_stages.mkdir(parents=True, exist_ok=True)
-            path = save_stages / f"{place}-{name}.png"
-            if name == "scratches" and made.keep is not None:
-                write_mask(path, made.keep)
-            else:
-                write_photo(path, made)
+        if save_stages is None:
+            continue
+        if name == "scratches" and made.keep is not None:
+            write_mask(save_stages / f"{place}-{name}.png", made.keep)
+        else:
+            write_photo(save_stages / f"{place}-{name}.png", made)
     write_photo(out, step.photos[0], quality=quality)
 
 
@@ -184,7 +170,11 @@ def as_run(
     device: Device,
     precision: Precision,
 ) -> RunConfig:
-    """The run that restores a folder of photos."""
+    """The run that restores a folder of photos.
+
+    Raises:
+        RunError: as `Restore.stages`.
+    """
     return RunConfig(
         images=folder,
         masks=masks,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from .errors import ImageError, RunError
 from .files import try_writing
-from .image import read_mask, read_photo, write_photo
+from .image import Photo, read_mask, read_photo, write_photo
 from .stages.inpaint import Inpaint
 from .stages.progress import Device, Precision, Progress
 
@@ -40,32 +41,68 @@ def inpaint_file(
         WeightsError, ConfigError: as `Inpaint.build`.
         RunError: if the network fails, for want of memory or otherwise.
     """
+    picture = opened(photo, mask, out, hole=hole, say=say)
+    assert picture.keep is not None
+    if picture.keep.all():
+        say(f"{mask}: marks nothing to fill ({hole} marks the hole); the photo is written unchanged")
+    elif not picture.keep.any():
+        say(f"{mask}: keeps nothing; all of the picture is invented")
+    stage = settings.build(device, precision)
+    for remark in stage.remarks:
+        say(remark)
+    check_writable(out)
+    progress = None
+    with network_failures(f"{photo}: cannot be filled"):
+        for progress in stage([picture], [seed]):
+            tell(progress)
+    assert progress is not None
+    write_photo(out, progress.photos[0], quality=quality)
+
+
+def opened(
+    photo: Path, mask: Path | None, out: Path, *, hole: Literal["black", "white"], say: Callable[[str], None]
+) -> Photo:
+    """The photo, with the mask that marks its holes.
+
+    Raises:
+        ImageError: if one cannot be read, they do not fit each other, or `out` is one of them.
+    """
     for source, what in ((photo, "photo"), (mask, "mask")):
-        if out.exists() and source.exists() and out.samefile(source):
+        if source is not None and out.exists() and source.exists() and out.samefile(source):
             raise ImageError(f"--out {out}: is the {what}, which would be overwritten; choose another name")
-    picture, marks = read_photo(photo), read_mask(mask, hole=hole)
+    picture = read_photo(photo)
+    if mask is None:
+        return picture
+    marks = read_mask(mask, hole=hole)
     (_, H, W), (_, h, w) = picture.rgb.shape, marks.keep.shape
     if (h, w) != (H, W):
         raise ImageError(f"{mask}: the mask is {w} x {h} px, the photo {W} x {H}; they must be of one size")
     for warning in marks.warnings:
         say(warning)
-    if marks.keep.all():
-        say(f"{mask}: marks nothing to fill ({hole} marks the hole); the photo is written unchanged")
-    elif not marks.keep.any():
-        say(f"{mask}: keeps nothing; all of the picture is invented")
-    stage = settings.build(device, precision)
-    for remark in stage.remarks:
-        say(remark)
+    return replace(picture, keep=marks.keep)
+
+
+def check_writable(out: Path) -> None:
+    """Nothing, if a result can be written there.
+
+    Raises:
+        ImageError: if not.
+    """
     try:
         try_writing(out)
     except OSError as e:
         raise ImageError(f"cannot write {out}: {e.strerror or e}") from None
-    progress = None
+
+
+@contextlib.contextmanager
+def network_failures(what: str) -> Iterator[None]:
+    """What networks fail with, for want of memory or otherwise, as one line.
+
+    Raises:
+        RunError: in place of it.
+    """
     try:
-        for progress in stage([replace(picture, keep=marks.keep)], [seed]):
-            tell(progress)
+        yield
     except (RuntimeError, MemoryError) as e:
         reason = str(e).strip().partition("\n")[0] or type(e).__name__
-        raise RunError(f"{photo}: cannot be filled: {reason}") from None
-    assert progress is not None
-    write_photo(out, progress.photos[0], quality=quality)
+        raise RunError(f"{what}: {reason}") from None

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from repaint.degrade import BLENDS, DAMAGING, EFFECTS, LEVEL, OVERALL, Damaged, aged, degraded, stamped
+from repaint.degrade import BLENDS, DAMAGING, EFFECTS, LEVEL, OVERALL, Damaged, aged, degraded, seen, stamped
 from repaint.degrade.drawing import covered, stroke
 from repaint.degrade.painting import painted, whole
 from repaint.degrade.stamps import placed
@@ -359,3 +359,14 @@ def test_stamps_add_damage_of_their_own():
         return sum(result.damage.float().mean().item() for result in results)
 
     assert share(torch.ones(1, 20, 20)) > 1.3 * share()
+
+
+@pytest.mark.parametrize(("texture", "change", "is_seen"), [(0, 0.04, False), (0, 0.06, True), (0.2, 0.15, False)])
+def test_damage_is_seen_where_it_stands_out_of_the_texture(texture, change, is_seen):
+    y, x = torch.meshgrid(torch.arange(40), torch.arange(48), indexing="ij")
+    below = (0.4 + texture * ((x + y) % 2 * 2 - 1)).expand(3, -1, -1).contiguous()
+    cover = torch.zeros(1, 40, 48)
+    cover[:, 20, 10:30] = 1
+    spoiled = painted(whole(below), cover * change, torch.ones(3, 1, 1), "addition")
+    assert spoiled.damage.sum() == 20
+    assert seen(spoiled, below).sum() == (20 if is_seen else 0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from repaint import Photo, Restore, read_photo, restore
+from repaint import Photo, Restore, read_photo, restore, restoring
 from repaint.image import write_photo
 
 from .command import called
@@ -37,8 +37,10 @@ def test_enlarging_alone_leaves_the_rest_out(photo, tmp_path):
     assert np.asarray(Image.open(tmp_path / "new.png")).shape[:2] == (120, 144)
 
 
-def test_nothing_to_do_is_said_before_any_work(photo, tmp_path):
-    said = called("restore", photo, "--out", tmp_path / "new.png", "--no-scratches", "--no-faces", "--no-color")
+@pytest.mark.parametrize("folder", [False, True])
+def test_nothing_to_do_is_said_before_any_work(photo, tmp_path, folder):
+    source = photo.parent if folder else photo
+    said = called("restore", source, "--out", tmp_path / "new.png", "--no-scratches", "--no-faces", "--no-color")
     assert said.code == 2
     assert said.error == "nothing to do: scratches, faces and color are left out, scale is 1 and there is no mask"
 
@@ -50,12 +52,44 @@ def test_nothing_to_do_is_said_before_any_work(photo, tmp_path):
         (("--scale", "0.5"), "--scale: found 0.5; must be"),
         (("--keep-format",), "--keep-format: is for folders"),
         (("--mask", "nowhere.png"), "nowhere.png: "),
+        (("--preset", "best"), "--preset: found 'best'; must be one of 'fast', 'balanced', 'quality' or 'paper'"),
     ],
 )
 def test_options_that_cannot_be_meant_are_one_line(photo, tmp_path, words, error):
     said = called("restore", photo, "--out", tmp_path / "new.png", *words)
     assert said.code == 2
     assert said.error.startswith(error)
+
+
+def test_a_photo_that_is_not_there_is_one_line_though_the_result_is(tmp_path, photo):
+    said = called("restore", tmp_path / "gone.png", "--out", photo)
+    assert said.code == 2
+    assert said.error.startswith(f"{tmp_path}/gone.png: ")
+
+
+@pytest.mark.parametrize("which", ["photo", "mask"])
+def test_what_is_read_is_never_overwritten(photo, tmp_path, which):
+    mask = tmp_path / "mask.png"
+    Image.new("L", (72, 60), 255).save(mask)
+    said = called("restore", photo, "--mask", mask, "--out", photo if which == "photo" else mask)
+    assert said.code == 2
+    assert said.error.endswith(f"is the {which}, which would be overwritten; choose another name")
+
+
+def test_stages_of_one_photo_are_kept_in_a_folder_that_is_made(photo, tmp_path):
+    words = ("--preset", "fast", "--no-faces", "--save-stages", tmp_path / "some" / "where")
+    assert called("restore", photo, "--out", tmp_path / "new.png", *words).code == 0
+    names = sorted(p.name for p in (tmp_path / "some" / "where").iterdir())
+    assert names == ["1-scratches.png", "2-inpaint.png", "3-color.png"]
+
+
+def test_ctrl_c_says_that_nothing_was_written(photo, tmp_path, monkeypatch):
+    def interrupted(*words, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(restoring, "restore_file", interrupted)
+    said = called("restore", photo, "--out", tmp_path / "new.png")
+    assert (said.code, said.error) == (130, f"stopped; {tmp_path}/new.png was not written")
 
 
 def test_a_folder_is_a_run_that_goes_on(photo, tmp_path):
@@ -66,6 +100,8 @@ def test_a_folder_is_a_run_that_goes_on(photo, tmp_path):
     assert called("restore", folder, *words).code == 0
     assert (tmp_path / "out" / "old.png").exists()
     assert (tmp_path / "stages" / "2-inpaint" / "old.png").exists()
+    with Image.open(tmp_path / "stages" / "1-scratches" / "old.png") as mask:
+        assert set(mask.convert("L").tobytes()) == {0, 255}
     again = called("restore", folder, *words)
     assert again.code == 0
     assert "1 done before" in again.lines[-1]

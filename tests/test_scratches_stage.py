@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from repaint.archs import bopbtl, scratch_net
 from repaint.errors import WeightsError
+from repaint.faces import TEMPLATE, Face, dear_boxes
 from repaint.image import Meta, Photo, luma
 from repaint.masks import grown
-from repaint.stages import detecting
+from repaint.stages import detecting, facing
 from repaint.stages.detecting import Finder, finder_of
 from repaint.stages.pipeline import Pipeline
 from repaint.stages.scratches import Detected, Scratches, ScratchesStage
@@ -30,7 +31,7 @@ from repaint.weights.detectors import LoadedDetector
 
 from . import tiny
 
-PLAIN = {"grow_px": 0, "min_area_px": 1}
+PLAIN = {"grow_px": 0, "min_area_px": 1, "protect_faces": False}
 
 
 def finds_light(*, threshold: float = 0.5, **settings) -> Finder:
@@ -249,6 +250,28 @@ def test_a_map_is_kept_only_when_asked_for(tmp_path):
     assert progress.probabilities == ()
 
 
+def test_eyes_and_mouths_of_the_faces_that_are_found_are_protected(monkeypatch):
+    face = Face(TEMPLATE / 8)
+
+    def finder(settings, at):
+        return facing.Finder(lambda rgb: [face], {"a-finder": "0" * 64}, ())
+
+    monkeypatch.setattr(detecting, "face_finder_of", finder)
+    settings = Scratches.model_validate({**PLAIN, "detector": "filters", "protect_faces": True})
+    stage = settings.build("cpu")
+    assert "a-finder" in stage.weights
+    top, left, bottom, right = dear_boxes([face])[0]
+    middle = (top + bottom) // 2, (left + right) // 2
+    photo = dark(64, 64, (*middle, middle[0] + 1, middle[1] + 2))
+    found = [_keep(progress.photos[0]) for *_, progress in (s([photo]) for s in (stage, faceless(stage)))]
+    assert [bool(keep.all()) for keep in found] == [True, False]
+
+
+def faceless(stage: ScratchesStage) -> ScratchesStage:
+    """The stage without its knowledge of faces."""
+    return dataclasses.replace(stage, dear=lambda photo: ())
+
+
 def test_the_detector_of_bringing_old_photos_works_as_well(tmp_path):
     stage = stage_of(detector(tmp_path / "w.pt", published=True), save_probability=True)
     *_, progress = stage([tiny.photo(33, 47)])
@@ -301,7 +324,7 @@ def test_filters_find_a_scratch_without_weights():
     photo = Photo((0.5 + 0.02 * tiny.drawn(1, 96, 96)).expand(3, -1, -1))
     photo = dataclasses.replace(photo, rgb=photo.rgb.clone())
     photo.rgb[:, 10:86, 40:42] += 0.25
-    stage = Scratches(detector="filters", grow_px=0).build("cpu")
+    stage = Scratches(detector="filters", grow_px=0, protect_faces=False).build("cpu")
     *_, progress = stage([photo])
     marked = ~_keep(progress.photos[0])
     assert marked[0, 15:80, 40:42].float().mean() > 0.95

@@ -18,6 +18,7 @@ from repaint.archs import scratch_net
 from repaint.config import resolved
 from repaint.degrade import LEVEL, lookalikes
 from repaint.degrade.lookalikes import LOOKALIKES
+from repaint.degrade.painting import FAINT
 from repaint.train import scratches
 from repaint.train.data import Picture
 from repaint.train.marks import Marks
@@ -181,7 +182,7 @@ def test_what_is_called_damage_can_be_seen(monkeypatch):
     for seed in range(20):
         luma, truth = AgedWindow(48)(GREY, seeded(seed))
         off = (luma - 128 / 255).abs()
-        assert (off[truth > 0] > scratches.VISIBLE - 1e-4).all()
+        assert (off[truth > 0] > FAINT - 1e-4).all()
         assert (off[truth == 0] < 1e-4).all()
         seen += int((truth > 0).sum())
     assert seen > 0

@@ -9,7 +9,7 @@ from .ageing import DAMAGED, aged, damaged, degraded, scanned, weathered
 from .damage import DAMAGING
 from .lookalikes import lookalikes
 from .overall import OVERALL
-from .painting import BLENDS, LEVEL, Damaged, Overall, Structural
+from .painting import BLENDS, LEVEL, Damaged, Overall, Structural, seen
 from .stamps import stamped
 
 EFFECTS: dict[str, Structural | Overall] = {**DAMAGING, **OVERALL}
@@ -31,6 +31,7 @@ __all__ = [
     "degraded",
     "lookalikes",
     "scanned",
+    "seen",
     "stamped",
     "weathered",
 ]

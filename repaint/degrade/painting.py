@@ -9,10 +9,15 @@ from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from ..image import luma
 
 LEVEL = 4 / 255  # a pixel is damaged where a channel changes by more; smaller changes are not painted at all
 NOMINAL_PX = 256  # the side of the square image that the px numbers of damage are meant for
 SMALLEST_PX = 32
+FAINT = 0.05  # a change of luma by less is not seen anywhere
+TEXTURE_PX = 11  # the side of the surroundings that a change is seen against
 
 
 class Damaged(NamedTuple):
@@ -56,6 +61,17 @@ def painted(canvas: Damaged, cover: Tensor, colour: Tensor, blend: str) -> Damag
     image = BLENDS[blend](canvas.image, cover, colour).clamp(0, 1)
     spoiled = (image - canvas.image).abs().amax(0, keepdim=True) > LEVEL
     return Damaged(torch.where(spoiled, image, canvas.image), canvas.damage | spoiled)
+
+
+def seen(canvas: Damaged, below: Tensor) -> Tensor:
+    """Where damage can be seen, (1, H, W): the luma of `below` changed by more than `FAINT` and than its own texture.
+
+    The texture is the standard deviation of luma in a square around the pixel, before it was damaged.
+    """
+    before, after = luma(below), luma(canvas.image)
+    around = [F.avg_pool2d(x, TEXTURE_PX, 1, TEXTURE_PX // 2, count_include_pad=False) for x in (before, before**2)]
+    texture = (around[1] - around[0] ** 2).clamp(min=0).sqrt()
+    return canvas.damage & ((after - before).abs() > texture.clamp(min=FAINT))
 
 
 def checked(image: Tensor, strength: float) -> None:

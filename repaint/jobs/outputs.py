@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import files
 from ..errors import RunError
-from ..image import ENDINGS, Meta, Photo, encode_photo, luma
+from ..image import ENDINGS, Meta, Photo, encode_mask, encode_photo, luma
 from ..report import Row
 from ..tiling import resized
 from .manifest import Record
@@ -56,9 +56,9 @@ class Outputs:
                 found[files.join(folder, f"{item.stem}.png")] = encode_photo(replace(plain, rgb=rgb), "png")
         if more.stages is not None:
             for place, (stage, photo) in enumerate(zip(results, others, strict=False), 1):
-                if stage != "scratches":  # which changes the mask alone
-                    path = files.join(more.stages, f"{place}-{stage}", str(PurePosixPath(name).with_suffix(".png")))
-                    found[path] = encode_photo(photo, "png")
+                path = files.join(more.stages, f"{place}-{stage}", str(PurePosixPath(name).with_suffix(".png")))
+                marked = photo.keep if stage == "scratches" else None
+                found[path] = encode_photo(photo, "png") if marked is None else encode_mask(marked)
         shown = luma(result.rgb).expand(3, -1, -1) if result.meta.grey else result.rgb  # as it is saved
         for kind, rgb in (("input", prepared.rgb), ("mask", keep.expand(3, -1, -1)), (f"result-{sample}", shown)):
             found[files.join(self.config.output, _thumbnail_name(item, kind))] = _thumbnail(rgb)

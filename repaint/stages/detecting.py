@@ -12,12 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..faces import dear_boxes
 from ..filters import WEAK, connected, damage_score
 from ..image import Photo, luma
 from ..masks import grown
 from ..tiling import Tiled, by_tiles, resized, starts
 from ..weights.detectors import load_detector
-from .device import chosen_device
+from .device import prepared
+from .faces import Faces
+from .facing import finder_of as face_finder_of
 from .frugal import Frugal
 from .progress import Device, Precision
 from .scratches import Box, Detected, Scratches, ScratchesStage
@@ -30,12 +33,23 @@ SUSPICIOUS = 0.25  # share of a photo that is marked, from which on the user sho
 def built(settings: Scratches, device: Device, precision: Precision) -> ScratchesStage:
     """The stage of the settings; see `Scratches.build`."""
     finder = finder_of(settings, device, precision)
-    return ScratchesStage(finder.run, finder.remarks, finder.weights)
+    stage = ScratchesStage(finder.run, finder.remarks, finder.weights)
+    if not settings.protect_faces:
+        return stage
+    at = prepared(device, precision)[0]
+    faces = face_finder_of(Faces(weights_dir=settings.weights_dir), at)
+    if (find := faces.find) is None:
+        return dataclasses.replace(stage, remarks=(*stage.remarks, "eyes and mouths are not protected: no face finder"))
+    return dataclasses.replace(
+        stage,
+        weights={**stage.weights, **faces.weights},
+        dear=lambda photo: dear_boxes(find(photo.rgb.to(at))),
+    )
 
 
 def finder_of(settings: Scratches, device: Device, precision: Precision) -> Finder:
     """What finds damage by the settings; raises as `Scratches.build`."""
-    at = chosen_device(device)
+    at, precision, slow = prepared(device, precision)
     if settings.detector == "filters":
         return Finder(settings, damage_score, settings.threshold(0.5), weak=WEAK, calls_network=False)
     loaded = load_detector(settings.weights, weights_dir=settings.weights_dir, device=at, precision=precision)
@@ -51,7 +65,7 @@ def finder_of(settings: Scratches, device: Device, precision: Precision) -> Find
         settings.threshold(loaded.threshold),
         told=frugal.told,
         weights={settings.weights: loaded.sha256},
-        remarks=loaded.remarks,
+        remarks=(*slow, *loaded.remarks),
     )
 
 

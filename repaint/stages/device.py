@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..errors import ConfigError
-from .progress import Device
+from .progress import Device, Precision
 
 
 def chosen_device(device: Device) -> torch.device:
@@ -20,6 +20,20 @@ def chosen_device(device: Device) -> torch.device:
     if not present[device]:
         raise ConfigError(f"device: {device} is not available here; use auto or cpu")
     return torch.device(device)
+
+
+def prepared(device: Device, precision: Precision) -> tuple[torch.device, Precision, tuple[str, ...]]:
+    """The device meant, ready for work; the precision that serves there; and what to tell the user of it.
+
+    Raises:
+        ConfigError: if the device is not there.
+    """
+    at = chosen_device(device)
+    if at.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False  # float32 means float32: pictures do not depend on the device
+    if at.type == "cpu" and precision == "float16":
+        return at, "float32", ("precision: float16 is slower than float32 on a CPU: using float32",)
+    return at, precision, ()
 
 
 def device_name(device: torch.device) -> str:

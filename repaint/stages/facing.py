@@ -18,7 +18,7 @@ from ..image import Photo, luma
 from ..tiling import resized
 from ..weights.face_parts import PARSER_PX, load_face_finder, load_face_parser, load_retinaface
 from ..weights.networks import file_of
-from .device import chosen_device, device_name
+from .device import device_name, prepared
 from .face_restorers import Restorer, licence_remarks, load_restorer
 from .faces import Faces, FacesStage, Restored
 from .filling import STREAM
@@ -50,11 +50,7 @@ class Finder:
 
 def built(settings: Faces, device: Device, precision: Precision) -> FacesStage:
     """The stage of these settings, its weights loaded; see `Faces.build`."""
-    at, remarks = chosen_device(device), ()
-    if at.type == "cuda":
-        torch.backends.cudnn.allow_tf32 = False  # float32 means float32: pictures do not depend on the device
-    if at.type == "cpu" and precision == "float16":
-        precision, remarks = "float32", ("precision: float16 is slower than float32 on a CPU: using float32",)
+    at, precision, remarks = prepared(device, precision)
     finder = finder_of(settings, at)
     if finder.find is None:
         return FacesStage(_left_alone, lambda photo: [], {}, finder.remarks, device_name(at))

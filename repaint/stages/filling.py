@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,7 @@ from ..errors import ConfigError
 from ..image import Photo, centre_cropped
 from ..masks import feathered, grown
 from ..weights.load import load_classifier, load_prior
-from .device import chosen_device, device_name
+from .device import device_name, prepared
 from .inpaint import Inpaint, InpaintStage
 from .native import Pass, Walk, canvases, fill, plan
 from .progress import Device, Precision, Progress
@@ -28,12 +29,9 @@ STREAM = 0x9E3779B97F4A7C15  # between the seeds of a photo's canvases; odd, so 
 
 def built(settings: Inpaint, device: Device, precision: Precision, batch_size: int) -> InpaintStage:
     """The stage of these settings, its weights loaded."""
-    at = chosen_device(device)
-    if at.type == "cuda":
-        torch.backends.cudnn.allow_tf32 = False  # float32 means float32: pictures do not depend on the device
+    at, precision, slow = prepared(device, precision)
     name, remarks = settings.chosen_prior()
-    if at.type == "cpu" and precision == "float16":
-        precision, remarks = "float32", (*remarks, "precision: float16 is slower than float32 on a CPU: using float32")
+    remarks = (*remarks, *slow)
     architecture = settings.architecture.told() if name == settings.prior else {}
     loaded = load_prior(
         name, weights_dir=settings.weights_dir, device=at, precision=precision, architecture=architecture
@@ -177,8 +175,10 @@ class Filler:
     def _jobs(self, at: int, photo: Photo, seed: int) -> Iterator[Job]:
         """The canvases of a photo; none where there is nothing to fill."""
         assert photo.keep is not None
-        is_toned = self.settings.fit == "native" and is_monochrome(_known_colours(photo.rgb, photo.keep))
-        for k, (top, left, bottom, right) in enumerate(canvases(photo.keep, self.size)):
+        places = canvases(photo.keep, self.size)
+        native = bool(places) and self.settings.fit == "native"
+        is_toned = native and is_monochrome(_known_colours(photo.rgb, photo.keep))
+        for k, (top, left, bottom, right) in enumerate(places):
             known, keep = photo.rgb[:, top:bottom, left:right] * 2 - 1, photo.keep[:, top:bottom, left:right]
             like = _known_colours((known + 1) / 2, keep) if is_toned else None
             beyond = (0, max(0, self.size - known.shape[2]), 0, max(0, self.size - known.shape[1]))
@@ -235,6 +235,9 @@ class Filler:
 
 
 def _known_colours(rgb: Tensor, keep: Tensor) -> Tensor:
-    """(3, N) of the known pixels, evenly strewn; one black one where nothing is known."""
-    known = rgb.flatten(1)[:, (keep >= 1).flatten()]
-    return known[:, :: known.shape[1] // COLOURS + 1] if known.shape[1] else rgb.new_zeros(3, 1)
+    """(3, N) of known pixels, evenly strewn; one black one where nothing is known."""
+    step = max(1, rgb[0].numel() // COLOURS)
+    while math.gcd(step, rgb.shape[2]) > 1:  # or some columns would never be seen
+        step += 1
+    known = rgb.flatten(1)[:, ::step][:, (keep.flatten() >= 1)[::step]]
+    return known if known.shape[1] else rgb.new_zeros(3, 1)

@@ -56,6 +56,9 @@ class Scratches(Settings):
         description="of the two sizes. max: a hairline is gone from the small one, and a wide tear is a plain patch in "
         "the large one, so that one of them must be enough; mean: both must agree, which errs less",
     )
+    protect_faces: bool = Field(
+        default=True, description="drop what lies within the eyes and mouths of faces, which look like damage"
+    )
     save_probability: bool = Field(default=False, description="keep the map of probabilities, to be written as well")
 
     def threshold(self, shipped: float) -> float:
@@ -108,6 +111,7 @@ class ScratchesStage:
     run: Callable[[Sequence[Photo], Sequence[Sequence[Box]]], Iterator[Detected]]
     remarks: tuple[str, ...]
     weights: dict[str, str]
+    dear: Callable[[Photo], Sequence[Box]] = lambda photo: ()
 
     def __call__(
         self, photos: Sequence[Photo], seeds: Sequence[int] = (), *, protect: Sequence[Sequence[Box]] | None = None
@@ -115,7 +119,8 @@ class ScratchesStage:
         """Find the damage of photos of any sizes; nothing is random in it.
 
         Args:
-            protect: boxes for each photo, around what looks like damage and is dear, as eyes and mouths: marks that
-                lie in them by half or more are dropped. A scratch that only runs through is longer, and stays.
+            protect: boxes for each photo, around what looks like damage and is dear: marks that lie in them by half or
+                more are dropped. A scratch that only runs through is longer, and stays. If None, the stage looks for
+                eyes and mouths itself, where its settings say so.
         """
-        return self.run(photos, protect or [()] * len(photos))
+        return self.run(photos, [self.dear(photo) for photo in photos] if protect is None else protect)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ..image import Photo, luma
 from ..tiling import by_tiles, resized, starts
-from .device import chosen_device, device_name
+from .device import device_name, prepared
 from .enhancers import load_enhancer
 from .frugal import Frugal
 from .progress import Device, Precision, Progress
@@ -24,12 +24,8 @@ COLOUR_CELL_PX = 32
 
 def built(settings: Upscale, device: Device, precision: Precision) -> UpscaleStage:
     """The stage of these settings, its weights loaded."""
-    at, remarks = chosen_device(device), []
-    if at.type == "cuda":
-        torch.backends.cudnn.allow_tf32 = False  # float32 means float32: pictures do not depend on the device
-    if at.type == "cpu" and precision == "float16":
-        precision = "float32"
-        remarks.append("precision: float16 is slower than float32 on a CPU: using float32")
+    at, precision, slow = prepared(device, precision)
+    remarks = list(slow)
     loaded = [load_enhancer(name, settings, at, precision) for name in settings.candidates()]
     remarks += [remark for enhancer in loaded for remark in enhancer.remarks]
     networks = tuple(Frugal(e.name, e.network, e.scale, settings.tile_px, settings.overlap_px) for e in loaded)

@@ -12,10 +12,11 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from ..archs.scratch_net import ScratchNet, ScratchNetConfig, build, detect
-from ..degrade import DAMAGED, damaged, lookalikes, scanned, weathered
+from ..degrade import DAMAGED, damaged, lookalikes, scanned, seen, weathered
 from ..degrade.drawing import happens, number
 from ..degrade.painting import whole
-from .data import LUMA, Picture, Pictures, cut, varied
+from ..image import luma
+from .data import Picture, Pictures, cut, varied
 from .loop import Shown, Watch, begin_from, train
 from .marks import Marks
 from .scratches_settings import TrainScratches
@@ -24,7 +25,6 @@ from .stamps import read_stamps
 
 SOFT = ("stains", "white_borders")  # drawn, but no holes: colours to be mended, and the rim of a print
 HOLES = {name: likely for name, likely in DAMAGED.items() if name not in SOFT}
-VISIBLE = 0.05  # luma that a pixel must have changed by to be damage; what changed by less is neither
 HIDDEN = 0.25  # luma that a stain changes where it may be called damage or none
 FIRST_GUESS = 0.02  # what a new detector thinks of every pixel
 SHOWN = 6  # windows in a picture
@@ -40,8 +40,8 @@ class AgedWindow:
     """Luma (1, s, s) in [0, 1] of an aged window, and (1, s, s) of what each pixel is: 1 damage, 0 none, -1 unsaid.
 
     Damage is what hides the picture: scratches, hairs, dust, folds, tears. Stains and white borders are drawn and are
-    none. Unsaid is damage too faint to be seen, the soft rim of other damage, and a stain so strong that it hides
-    as much as a hole does.
+    none. Unsaid is damage that its surroundings hide (`degrade.seen`), the soft rim of other damage, and a stain so
+    strong that it hides as much as a hole does.
     """
 
     size: int
@@ -57,17 +57,16 @@ class AgedWindow:
             image = lookalikes(image, g)
         photo = weathered(image, g, strength=self.strength)
         stained = damaged(photo, g, {"stains": DAMAGED["stains"]}, strength=self.strength)
-        hidden = (_luma(stained.image) - _luma(photo)).abs() > HIDDEN
+        hidden = (luma(stained.image) - luma(photo)).abs() > HIDDEN
         below, rim = damaged(stained.image, g, {"white_borders": DAMAGED["white_borders"]}, strength=self.strength)
         if happens(g, self.clean_share):
             hard = whole(below)
         else:
             strength = self.strength * number(g, 0.2, 1.2)
             hard = damaged(below, g, HOLES, stamps=self.stamps, strength=min(1.0, strength))
-        changed = (_luma(hard.image) - _luma(below)).abs()
         unsaid = hard.damage | (hidden & ~rim)
-        truth = torch.where(changed > VISIBLE, 1.0, torch.where(unsaid, -1.0, 0.0))
-        return _luma(scanned(hard, g, strength=self.strength).image), truth
+        truth = torch.where(seen(hard, below), 1.0, torch.where(unsaid, -1.0, 0.0))
+        return luma(scanned(hard, g, strength=self.strength).image), truth
 
 
 class ScratchObjective(nn.Module):
@@ -137,8 +136,8 @@ class ScratchTask:
     def measured(self, network: nn.Module, shown: Sequence[Shown]) -> dict[str, float]:
         """1 - average precision, the best F1, and at the chosen threshold F1 of 2 px tolerance and false alarms."""
         marks = Marks()
-        for luma, truth in shown:
-            marks.add(torch.sigmoid(network(luma)).cpu(), truth.cpu())
+        for image, truth in shown:
+            marks.add(torch.sigmoid(network(image)).cpu(), truth.cpu())
         threshold = marks.threshold(self.config.wrong_at_most)
         f1, at = marks.best_f1()
         return {
@@ -153,15 +152,11 @@ class ScratchTask:
     @torch.no_grad()
     def picture(self, network: nn.Module, shown: Sequence[Shown]) -> Tensor:
         """Rows of what was shown, the truth with the unsaid in grey, and the probability."""
-        luma, truth = (x[:SHOWN] for x in shown[0])
+        image, truth = (x[:SHOWN] for x in shown[0])
         truth = torch.where(truth < 0, 0.3, truth)
-        rows = [torch.cat(list(row), dim=2) for row in (luma, truth, torch.sigmoid(network(luma)))]
+        rows = [torch.cat(list(row), dim=2) for row in (image, truth, torch.sigmoid(network(image)))]
         return torch.cat(rows, dim=1).expand(3, -1, -1).clamp(0, 1).float().cpu()
 
     def says(self, measured: Mapping[str, float]) -> dict[str, str]:
         architecture = {"name": "scratch_net", **self.config.network.model_dump()}
         return {"architecture": json.dumps(architecture), "threshold": f"{measured['threshold']:.4f}"}
-
-
-def _luma(image: Tensor) -> Tensor:
-    return (image * image.new_tensor(LUMA)[:, None, None]).sum(0, keepdim=True)
