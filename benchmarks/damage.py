@@ -11,8 +11,8 @@ from torch import Generator, Tensor
 
 from repaint.degrade import DAMAGED, DAMAGING, Damaged, aged, damaged, scanned, seen, weathered
 from repaint.degrade.painting import whole
+from repaint.holes import grown
 from repaint.image import luma, read_photo
-from repaint.masks import grown
 
 from .pictures import images_in
 
@@ -20,6 +20,7 @@ TOLERANCE_PX = 2
 STRENGTH = 0.5
 HIDDEN = 0.25  # luma that a stain must have changed to hide what is below
 SOFT = ("stains", "white_borders")
+HOLES = {name: likely for name, likely in DAMAGED.items() if name not in SOFT}
 
 
 class Case(NamedTuple):
@@ -44,6 +45,21 @@ def clean_cases(photos: Sequence[Tensor], seed: int) -> Iterator[Case]:
         yield Case(image, torch.zeros_like(image[:1]))
 
 
+class Spoiled(NamedTuple):
+    """An old photograph before it was damaged (3, H, W), and after, with its exact damage."""
+
+    whole: Tensor
+    damaged: Damaged
+
+
+def spoiled_photos(photos: Sequence[Tensor], stamps: Sequence[Tensor], seed: int) -> Iterator[Spoiled]:
+    """Old photographs and holes in them: scratches, hairs, dust, folds, tears and stamps, not scanned again."""
+    for i, photo in enumerate(photos):
+        g = _generator(seed + i)
+        clean = weathered(photo, g, strength=STRENGTH)
+        yield Spoiled(clean, damaged(clean, g, HOLES, stamps=stamps, strength=STRENGTH))
+
+
 def hole_cases(photos: Sequence[Tensor], stamps: Sequence[Tensor], seed: int) -> Iterator[Case]:
     """Old photographs, of whose damage that counts which hides the picture and can be seen.
 
@@ -53,8 +69,7 @@ def hole_cases(photos: Sequence[Tensor], stamps: Sequence[Tensor], seed: int) ->
         g = _generator(seed + i)
         clean = weathered(photo, g, strength=STRENGTH)
         below = damaged(clean, g, {name: DAMAGED[name] for name in SOFT}, strength=STRENGTH)
-        holes = {name: likely for name, likely in DAMAGED.items() if name not in SOFT}
-        above = damaged(below.image, g, holes, stamps=stamps, strength=STRENGTH)
+        above = damaged(below.image, g, HOLES, stamps=stamps, strength=STRENGTH)
         hidden = (luma(below.image) - luma(clean)).abs() > HIDDEN
         truth = _truth(above, below.image).masked_fill(hidden & ~above.damage, -1)
         yield Case(scanned(above, g, strength=STRENGTH).image, truth)

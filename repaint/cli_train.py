@@ -1,4 +1,4 @@
-"""The command line of training: `repaint train prior`, `scratches`, `finder`, `enhancer`."""
+"""The command line of training: `repaint train prior`, `scratches`, `finder`, `enhancer`, `mender`."""
 
 from __future__ import annotations
 
@@ -70,6 +70,20 @@ def train_finder_command(file: FileArgument, set_: SetOption = None) -> None:
     from .train.finder import train_finder
 
     say(f"wrote {train_finder(config, training_lines())}")
+
+
+@train_app.command("mender")
+@answers(GOES_ON)
+def train_mender_command(file: FileArgument, set_: SetOption = None) -> None:
+    """Train what fills thin holes in one call; started again, it goes on where it stopped."""
+    from .train.mender_settings import TrainMender
+
+    config = _read(file, set_, TrainMender)
+
+    from .terminal import training_lines
+    from .train.mender import train_mender
+
+    say(f"wrote {train_mender(config, training_lines())}")
 
 
 S = TypeVar("S", bound="Training")

@@ -49,7 +49,8 @@ class Restore(Settings):
             found.append(Stage(scratches=Scratches(sensitivity=self.sensitivity)))
         if self.scratches or masked:
             sampler = Sampler.model_validate(self.preset)
-            found.append(Stage(inpaint=Inpaint(prior=self.prior, sampler=sampler)))
+            mender = None if self.preset == "paper" else "mender"
+            found.append(Stage(inpaint=Inpaint(prior=self.prior, sampler=sampler, mender=mender)))
         if self.faces:
             found.append(Stage(faces=Faces(strength=self.strength)))
         if self.scale > 1:

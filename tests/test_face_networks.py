@@ -259,7 +259,7 @@ class Descriptor:
 
 def test_published_restorers_see_and_say_faces_from_minus_one_to_one(monkeypatch):
     descriptor = Descriptor()
-    monkeypatch.setattr(face_restorers, "is_ours", lambda name, weights_dir: False)
+    monkeypatch.setattr(face_restorers, "kind_of", lambda name, weights_dir: None)
     given = LoadedNetwork(descriptor, "abc", {}, ())
     monkeypatch.setattr(face_restorers, "load_spandrel", lambda name, purpose, weights_dir, device, extra: given)
     settings = Faces(restorer="GFPGANv1.4", fidelity=0.7)

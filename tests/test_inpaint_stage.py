@@ -13,9 +13,9 @@ import torch
 
 from repaint.diffusion import Noise, repaint, time_travel
 from repaint.errors import ConfigError, WeightsError
+from repaint.holes import grown
 from repaint.image import Meta, Photo
 from repaint.image.writing import to_samples
-from repaint.masks import grown
 from repaint.stages.inpaint import Inpaint, InpaintStage
 from repaint.stages.progress import Progress
 from repaint.weights.load import load_prior

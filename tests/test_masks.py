@@ -9,7 +9,8 @@ import torch
 from torch import Generator, Tensor
 
 from repaint import masks
-from repaint.masks import KINDS, boxes_of_holes, feathered, grown, hole_depth, make_mask
+from repaint.holes import boxes_of_holes, feathered, grown, hole_depth
+from repaint.masks import KINDS, make_mask
 
 DRAWN = ("wide", "narrow", "strokes", "scratches")
 SIZES = ((16, 16), (17, 96), (133, 70), (256, 256))

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from repaint.archs import bopbtl, scratch_net
 from repaint.errors import WeightsError
 from repaint.faces import TEMPLATE, Face, dear_boxes
+from repaint.holes import grown
 from repaint.image import Meta, Photo, luma
-from repaint.masks import grown
 from repaint.stages import detecting, facing
 from repaint.stages.detecting import Finder, finder_of
 from repaint.stages.pipeline import Pipeline

@@ -21,7 +21,7 @@ FLOORS = (  # lowest first; a module imports from floors below its own, and insi
     {"errors"},
     {"files"},
     {"config", "image"},
-    {"tiling", "masks", "filters", "colour", "archs", "degrade"},
+    {"tiling", "masks", "holes", "filters", "colour", "archs", "degrade"},
     {"faces"},
     {"diffusion"},
     {"weights"},

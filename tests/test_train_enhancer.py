@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,15 @@ from pydantic import ValidationError
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from skimage import data
+from torch.nn import functional as F
 
 from repaint import RunError
 from repaint.archs import compact, face_net, timm_unet
 from repaint.config import resolved
+from repaint.errors import ConfigError
+from repaint.image import Photo
+from repaint.stages.upscale import Upscale
+from repaint.stages.upscaling import with_colours_of
 from repaint.train import critics
 from repaint.train.critics import CONVS, PatchCritic, VGGDistance
 from repaint.train.data import Picture
@@ -359,6 +365,29 @@ def test_unet_over_an_encoder_loads_back_from_what_its_file_says(config):
     assert network.eval()(torch.rand(1, 3, 64, 32)).shape == (1, 3, 64, 32)
     with pytest.raises(ValueError, match="multiples of 32 px, got 40 x 32"):
         network(torch.rand(1, 3, 32, 40))
+
+
+def test_unet_cleans_photos_of_any_size_in_the_upscale_stage(config):
+    pytest.importorskip("timm", reason="timm is in the extra `train`")
+    path = train_enhancer(config(**UNET, steps=2))
+    photo = Photo(torch.rand(3, 37, 50, generator=seeded(0)))
+    stage = Upscale(weights=path, scale=1).build("cpu")
+    *_, progress = stage([photo], [0])
+    assert progress.photos[0].rgb.shape == (3, 37, 50)
+    network = timm_unet.build(timm_unet.TimmUNetConfig("resnet10t", 8)).eval()
+    network.load_state_dict(load_file(path))
+    padded = F.pad(photo.rgb[None], (0, 14, 0, 27), mode="replicate")
+    with torch.no_grad():
+        said = with_colours_of(photo.rgb, network(padded)[0, :, :37, :50]).clamp(0, 1)
+    torch.testing.assert_close(progress.photos[0].rgb, said)
+
+
+def test_unet_without_its_encoder_s_package_is_one_line(config, monkeypatch):
+    pytest.importorskip("timm", reason="timm is in the extra `train`")
+    path = train_enhancer(config(**UNET, steps=1))
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ConfigError, match=r"needs timm; pip install 'repaint\[train\]'"):
+        Upscale(weights=path, scale=1).build("cpu")
 
 
 def test_new_unet_returns_what_it_is_given():

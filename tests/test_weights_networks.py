@@ -22,7 +22,7 @@ from repaint.archs import bopbtl, compact, face_net, scratch_net
 from repaint.errors import WeightsError
 from repaint.weights import catalog
 from repaint.weights.detectors import load_detector
-from repaint.weights.enhancers import is_ours, load_face_restorer, load_upscaler
+from repaint.weights.enhancers import kind_of, load_face_restorer, load_upscaler
 from repaint.weights.spandrel import load_spandrel
 
 from . import tiny
@@ -193,7 +193,7 @@ def test_each_tensor_that_is_missing_too_many_or_of_another_shape_is_noticed(tmp
 
 
 SPANDREL = partial(load_spandrel, purpose=("SR", "Restoration", "FaceSR", "Inpainting"))
-ALL_LOADERS = pytest.mark.parametrize("load", [*OTHERS, is_ours, SPANDREL], ids=lambda f: getattr(f, "__name__", "any"))
+ALL_LOADERS = pytest.mark.parametrize("load", [*OTHERS, kind_of, SPANDREL], ids=lambda f: getattr(f, "__name__", "any"))
 
 
 @ALL_LOADERS
@@ -309,15 +309,18 @@ def test_extra_architectures_are_taken_only_when_asked_for_and_only_then(tmp_pat
     assert found in the_line(load_spandrel, path, "FaceSR")  # still
 
 
+KINDS = {UPSCALER: "compact", RESTORER: "face"}
+
+
 @pytest.mark.parametrize(
     ("state", "ours"),
     [
-        *[(lambda what=what: built(what).state_dict(), what in (UPSCALER, RESTORER)) for what in NETWORKS],
-        *[(rrdbnet, False), (restoreformer, False), (lambda: CODEFORMER, False)],
+        *[(lambda what=what: built(what).state_dict(), KINDS.get(what)) for what in NETWORKS],
+        *[(rrdbnet, None), (restoreformer, None), (lambda: CODEFORMER, None)],
     ],
 )
 def test_ours_are_told_from_those_of_others(tmp_path, state, ours):
-    assert is_ours(saved(tmp_path / "w.pt", {"params": state()})) == ours
+    assert kind_of(saved(tmp_path / "w.pt", {"params": state()})) == ours
 
 
 def test_spandrel_is_imported_only_when_it_is_needed():

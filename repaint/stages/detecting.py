@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from ..faces import dear_boxes
 from ..filters import WEAK, connected, damage_score
+from ..holes import grown
 from ..image import Photo, luma
-from ..masks import grown
 from ..tiling import Tiled, by_tiles, resized, starts
 from ..weights.detectors import load_detector
 from .device import prepared

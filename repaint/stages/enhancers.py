@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import ConfigError, WeightsError
-from ..weights.enhancers import is_ours, load_upscaler
+from ..weights.enhancers import kind_of, load_unet, load_upscaler
 from ..weights.files import read_state, sha256_of_state
 from ..weights.networks import doubts, file_of
 from ..weights.spandrel import load_spandrel
@@ -101,12 +101,24 @@ def mix(network: nn.Module, other: nn.Module, share: float, name: str) -> None:
 def _engine(name: str, settings: Upscale, device: torch.device) -> Engine:
     if settings.backend == "realesrgan":
         return _by_realesrgan(name, settings.weights_dir, device)
-    if settings.backend == "auto" and is_ours(name, weights_dir=settings.weights_dir):
-        loaded = load_upscaler(name, weights_dir=settings.weights_dir, device=device)
-        network, config = loaded.network, loaded.network.config
-        _check_colours(name, config.channels, config.channels)
-        return Engine(network, network, config.scale, loaded.sha256, loaded.remarks)
-    return _by_spandrel(name, settings.weights_dir, device)
+    kind = kind_of(name, weights_dir=settings.weights_dir) if settings.backend == "auto" else None
+    if kind == "unet":
+        return _by_timm(name, settings.weights_dir, device)
+    if kind is None:
+        return _by_spandrel(name, settings.weights_dir, device)
+    loaded = load_upscaler(name, weights_dir=settings.weights_dir, device=device)
+    network, config = loaded.network, loaded.network.config
+    _check_colours(name, config.channels, config.channels)
+    return Engine(network, network, config.scale, loaded.sha256, loaded.remarks)
+
+
+def _by_timm(name: str, weights_dir: str, device: torch.device) -> Engine:
+    try:
+        loaded = load_unet(name, weights_dir=weights_dir, device=device)
+    except ImportError as e:
+        raise ConfigError(f"{name}: its network {e}") from None
+    network = loaded.network
+    return Engine(network, network, 1, loaded.sha256, loaded.remarks, network.multiple_of, least_px=network.multiple_of)
 
 
 def _by_spandrel(name: str, weights_dir: str, device: torch.device) -> Engine:

@@ -14,7 +14,7 @@ from ..archs.blocks import in_precision
 from ..diffusion import Denoiser, Noise, State, image_by_image, p_step, q_sample
 from ..errors import ConfigError
 from ..tiling import resized
-from ..weights.enhancers import is_ours, load_face_restorer
+from ..weights.enhancers import kind_of, load_face_restorer
 from ..weights.load import load_prior
 from ..weights.networks import entry_of
 from ..weights.spandrel import load_spandrel
@@ -57,7 +57,7 @@ def load_restorer(settings: Faces, device: torch.device, precision: Precision) -
     name = EMBEDDED if settings.restorer == "auto" else settings.restorer
     if name == "prior":
         return _prior(settings, device, precision)
-    if is_ours(name, weights_dir=settings.weights_dir):
+    if kind_of(name, weights_dir=settings.weights_dir) is not None:
         found = load_face_restorer(name, weights_dir=settings.weights_dir, device=device)
         network = in_precision(found.network, getattr(torch, precision))
         return Restorer(partial(_once, network), EMBEDDED_PX, 1, {name: found.sha256}, found.remarks)

@@ -15,11 +15,13 @@ from torch.nn import functional as F
 from ..colour import in_tone_of, is_monochrome
 from ..diffusion import Denoiser, Guided, Noise, image_by_image
 from ..errors import ConfigError
+from ..holes import feathered, grown
 from ..image import Photo, centre_cropped
-from ..masks import feathered, grown
 from ..weights.load import load_classifier, load_prior
+from ..weights.menders import load_mender
 from .device import device_name, prepared
 from .inpaint import Inpaint, InpaintStage
+from .mending import Mender
 from .native import Pass, Walk, canvases, fill, plan
 from .progress import Device, Precision, Progress
 
@@ -67,7 +69,13 @@ def built(settings: Inpaint, device: Device, precision: Precision, batch_size: i
             return told
         return Guided(told, classifier, labels, settings.classifier.scale)
 
-    filler = Filler(settings, denoiser, loaded.size, classes, at, batch_size)
+    mender = None
+    if settings.mender is not None and settings.fit == "native":
+        found = load_mender(settings.mender, weights_dir=settings.weights_dir, device=at)
+        weights[settings.mender] = found.sha256
+        remarks = (*remarks, *found.remarks)
+        mender = Mender(found.network, settings.mend_px, at, 1 if at.type == "cpu" else batch_size)
+    filler = Filler(settings, denoiser, loaded.size, classes, at, batch_size, mender)
     return InpaintStage(
         filler.run,
         filler.prepared,
@@ -102,6 +110,7 @@ class Job:
         known: (3, h, w) in [-1, 1], the canvas.
         keep: (1, h, w).
         top, left: of the canvas in the photo, beyond which it may reach down and right.
+        weight: (1, h, w) float32 of the photo's own pixels beside the fill's; without what reaches beyond.
         like: (3, N) known colours of a canvas that is monochrome, else None; its fill is to be of their tone.
     """
 
@@ -112,6 +121,7 @@ class Job:
     keep: Tensor
     top: int
     left: int
+    weight: Tensor
     passes: tuple[Pass, ...]
     like: Tensor | None = None
 
@@ -131,6 +141,7 @@ class Filler:
     classes: int
     device: torch.device
     batch_size: int
+    mender: Mender | None = None
 
     @property
     def walk(self) -> Walk:
@@ -153,9 +164,10 @@ class Filler:
 
     def run(self, photos: Sequence[Photo], seeds: Sequence[int]) -> Iterator[Progress]:
         """Fill the holes of `photos`; yields after every step of the sampler, or once if there is nothing to fill."""
-        results = [self.prepared(photo) for photo in photos]
-        each = enumerate(zip(results, seeds, strict=True))
-        groups = self._groups([job for i, (photo, seed) in each for job in self._jobs(i, photo, seed)])
+        mended = [self._mended(self.prepared(photo)) for photo in photos]
+        results = [photo for photo, _ in mended]
+        each = enumerate(zip(mended, seeds, strict=True))
+        groups = self._groups([job for i, ((photo, kept), seed) in each for job in self._jobs(i, photo, kept, seed)])
         total = sum(p.calls(self.size, self.walk) for group in groups for job in group for p in job.passes)
         before, calls = [0] * len(photos), [0] * len(photos)
         progress = Progress(0, total, tuple(calls), partial(list, results))
@@ -172,20 +184,39 @@ class Filler:
                 yield progress
             results, before = progress.photos, calls
 
-    def _jobs(self, at: int, photo: Photo, seed: int) -> Iterator[Job]:
-        """The canvases of a photo; none where there is nothing to fill."""
+    def _mended(self, photo: Photo) -> tuple[Photo, Tensor]:
+        """The photo with its thin holes filled, and what is known of it then; as it was without a mender."""
         assert photo.keep is not None
-        places = canvases(photo.keep, self.size)
-        native = bool(places) and self.settings.fit == "native"
-        is_toned = native and is_monochrome(_known_colours(photo.rgb, photo.keep))
+        if self.mender is None or not (thin := self.mender.thin(photo.keep)).any():
+            return photo, photo.keep
+        known = _known_colours(photo.rgb, photo.keep)
+        fill = self.mender(photo.rgb, photo.keep, thin)
+        if is_monochrome(known):
+            fill = torch.where(thin, in_tone_of(fill, known), fill)
+        weight = self._weight(photo.keep)
+        rgb = torch.where(thin & (weight < 1), weight * photo.rgb + (1 - weight) * fill, photo.rgb)
+        return dataclasses.replace(photo, rgb=rgb), photo.keep | thin
+
+    def _weight(self, keep: Tensor) -> Tensor:
+        """What a photo's own pixels count for beside their fill: float32, 1 where they are kept."""
+        return feathered(keep >= 1, self.settings.feather_px) if self.settings.feather_px else (keep >= 1).float()
+
+    def _jobs(self, at: int, photo: Photo, kept: Tensor, seed: int) -> Iterator[Job]:
+        """The canvases of a photo, of which `kept` is known; none where there is nothing to fill."""
+        places = canvases(kept, self.size)
+        if not places:
+            return
+        weights = self._weight(kept)
+        is_toned = self.settings.fit == "native" and is_monochrome(_known_colours(photo.rgb, kept))
         for k, (top, left, bottom, right) in enumerate(places):
-            known, keep = photo.rgb[:, top:bottom, left:right] * 2 - 1, photo.keep[:, top:bottom, left:right]
+            here = slice(None), slice(top, bottom), slice(left, right)
+            known, keep = photo.rgb[here] * 2 - 1, kept[here]
             like = _known_colours((known + 1) / 2, keep) if is_toned else None
             beyond = (0, max(0, self.size - known.shape[2]), 0, max(0, self.size - known.shape[1]))
             if any(beyond):
                 known = F.pad(known[None], beyond, mode="replicate")[0]
                 keep = F.pad(keep[None].float(), beyond, mode="replicate")[0].to(keep.dtype)
-            yield Job(at, seed, k, known, keep, top, left, plan(keep, self.size, self.walk), like)
+            yield Job(at, seed, k, known, keep, top, left, weights[here], plan(keep, self.size, self.walk), like)
 
     def _groups(self, jobs: Sequence[Job]) -> list[list[Job]]:
         """Jobs that share network calls, `batch_size` at most; alone where windows cannot tell whose class is whose."""
@@ -219,18 +250,13 @@ class Filler:
         for at in {job.at for job in group}:
             photos[at] = dataclasses.replace(photos[at], rgb=photos[at].rgb.clone())
         for job, image in zip(group, guess().float().cpu(), strict=True):
-            photo = photos[job.at]
-            assert photo.keep is not None
-            H, W = photo.rgb.shape[-2:]
-            fill = ((image + 1) / 2).clamp(0, 1)[:, : H - job.top, : W - job.left]
+            h, w = job.weight.shape[-2:]
+            fill = ((image + 1) / 2).clamp(0, 1)[:, :h, :w]
             if job.like is not None:
                 fill = in_tone_of(fill, job.like)
-            rows, columns = slice(job.top, job.top + fill.shape[1]), slice(job.left, job.left + fill.shape[2])
-            weight = (photo.keep[:, rows, columns] >= 1).float()
-            if self.settings.feather_px:
-                weight = feathered(photo.keep >= 1, self.settings.feather_px)[:, rows, columns]
-            old = photo.rgb[:, rows, columns]
-            photo.rgb[:, rows, columns] = torch.where(weight >= 1, old, weight * old + (1 - weight) * fill)
+            rgb, weight = photos[job.at].rgb, job.weight
+            there = slice(None), slice(job.top, job.top + h), slice(job.left, job.left + w)
+            rgb[there] = torch.where(weight >= 1, rgb[there], weight * rgb[there] + (1 - weight) * fill)
         return photos
 
 

@@ -159,6 +159,13 @@ class Inpaint(Settings):
         default=0.3, gt=0, le=1, description="native: share of t_T from which thin holes are filled; 1 = pure noise"
     )
 
+    mender: str | None = Field(
+        default=None,
+        description="native: what fills holes of at most mend_px before the sampler begins, in one call: a name of "
+        "`repaint weights list`, or a path; none: the sampler fills them all",
+    )
+    mend_px: int = Field(default=10, ge=1, description="native: how thick a hole may be for the mender")
+
     @field_validator("feather_px")
     @classmethod
     def _within_grown(cls, feather_px: int, info: ValidationInfo) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..diffusion import Denoiser, Noise, State, Windowed, network_calls, q_sample, repaint
-from ..masks import boxes_of_holes, grown, hole_depth
+from ..holes import boxes_of_holes, hole_depth, smoothly_filled, thicker_than
 from ..tiling import corners, resized
 
 THIN = 1 / 4  # of the prior's window: holes thinner than this are filled at their own scale
@@ -81,7 +81,8 @@ def plan(keep: Tensor, size: int, walk: Walk) -> tuple[Pass, ...]:
     H, W = keep.shape[-2:]
     if (size, size) == (H, W):
         return (Pass(keep, 1.0),)
-    thick, thin = thick_and_thin(keep, size)
+    thick = thicker_than(keep, THIN * size)
+    thin = ~keep & ~thick
     found: list[Pass] = []
     if thick.any():
         depth = hole_depth(keep, limit_px=min(H, W))
@@ -123,15 +124,6 @@ def canvases(keep: Tensor, size: int) -> list[tuple[int, int, int, int]]:
 
 def _meet(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-def thick_and_thin(keep: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """The holes of `keep` (1, H, W) in two parts, each True where its holes are."""
-    hole = ~keep
-    radius = max(1, round(THIN * size / 2))
-    core = ~grown(keep, -radius)
-    thick = ~grown(~core, radius + 2) & hole if core.any() else torch.zeros_like(hole)
-    return thick, hole & ~thick
 
 
 def fill(
@@ -190,16 +182,3 @@ def shrunk_mask(keep: Tensor, height: int, width: int) -> Tensor:
     if keep.shape[-2:] == (height, width):
         return keep
     return F.interpolate(keep.float(), (height, width), mode="area") >= 0.5
-
-
-def smoothly_filled(known: Tensor, keep: Tensor) -> Tensor:
-    """The images with their holes filled from the means of ever larger surroundings (push-pull)."""
-    weight = keep.to(known)
-    H, W = known.shape[-2:]
-    if weight.min() > 0 or (H, W) == (1, 1):
-        return known
-    half = (math.ceil(H / 2), math.ceil(W / 2))
-    share = F.interpolate(weight, half, mode="area")
-    mean = F.interpolate(known * weight, half, mode="area") / share.clamp(min=1e-6)
-    coarse = smoothly_filled(mean, share > 0)
-    return torch.where(keep > 0, known, F.interpolate(coarse, (H, W), mode="bilinear", align_corners=False))

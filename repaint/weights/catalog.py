@@ -15,6 +15,7 @@ KINDS: dict[Kind, str] = {  # in the order of the table, and what each is for
     "classifier": "steer priors towards a class",
     "masks": "to measure with",
     "scratches": "find damage",
+    "mender": "fill thin damage",
     "upscaler": "enlarge",
     "faces": "restore faces",
     "face-parts": "find faces and their parts",

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Literal
 
 import torch
 
-from ..archs import compact, face_net
+from ..archs import compact, face_net, timm_unet
 from ..archs.compact import Compact
 from ..archs.face_net import FaceNet
-from ..archs.shapes import State
-from .files import read_state
-from .networks import LoadedNetwork, file_of, loaded
+from ..archs.timm_unet import TimmUNet
+from ..errors import WeightsError
+from .files import read_state, sha256_of_state
+from .networks import LoadedNetwork, doubts, file_of, filled, loaded
 from .store import DEFAULT_DIR
 
 
@@ -44,19 +47,48 @@ def load_face_restorer(
     return found
 
 
-def is_ours(name: str, *, weights_dir: str = DEFAULT_DIR) -> bool:
-    """Whether one of these loaders, and not `load_spandrel` alone, is for the weights of that name.
+def load_unet(
+    name: str, *, weights_dir: str = DEFAULT_DIR, device: torch.device | str = "cpu"
+) -> LoadedNetwork[TimmUNet]:
+    """The U-Net over an encoder of timm's of that name, as `repaint train enhancer` exports it.
+
+    Raises:
+        ImportError: if timm is not installed.
+        WeightsError: as `load_upscaler`; also if the file does not say which encoder it has.
+    """
+    path = file_of(name, weights_dir)
+    state, metadata = read_state(path)
+    try:
+        config = timm_unet.detect(metadata)
+    except ValueError as e:
+        raise WeightsError(f"{path}: {e}") from None
+    network = filled(partial(timm_unet.build, config), state, path)
+    network.to(device).to(memory_format=torch.channels_last)
+    sha256 = sha256_of_state(path)
+    return LoadedNetwork(network, sha256, metadata, doubts(name, path, sha256))
+
+
+Ours = Literal["compact", "face", "unet"]
+
+
+def kind_of(name: str, *, weights_dir: str = DEFAULT_DIR) -> Ours | None:
+    """Which of these loaders is for the weights of that name; None if only `load_spandrel` may know them.
 
     Raises:
         WeightsError: if the weights are missing, damaged or refused.
     """
-    state, _ = read_state(file_of(name, weights_dir))
-    return _fits(compact.detect, state) or _fits(face_net.detect, state)
+    state, metadata = read_state(file_of(name, weights_dir))
+    looks: dict[Ours, tuple[Callable[..., object], object]] = {
+        "compact": (compact.detect, state),
+        "face": (face_net.detect, state),
+        "unet": (timm_unet.detect, metadata),
+    }
+    return next((kind for kind, (detect, said) in looks.items() if _fits(detect, said)), None)
 
 
-def _fits(detect: Callable[[State], object], state: State) -> bool:
+def _fits(detect: Callable[..., object], said: object) -> bool:
     try:
-        detect(state)
+        detect(said)
     except (KeyError, IndexError, ValueError):
         return False
     return True

@@ -57,7 +57,7 @@ class ByHand:
 
 
 Source = Url | Drive | HuggingFace | Embedded | ByHand
-Kind = Literal["prior", "classifier", "masks", "scratches", "upscaler", "faces", "face-parts"]
+Kind = Literal["prior", "classifier", "masks", "scratches", "mender", "upscaler", "faces", "face-parts"]
 
 
 @dataclass(frozen=True)
