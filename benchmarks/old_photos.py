@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -44,6 +44,10 @@ def main(
     count: Annotated[int, typer.Option(min=1, help="photos")] = 12,
     size: Annotated[int, typer.Option(min=64, help="px of the photos")] = 384,
     seed: int = 0,
+    mender: Annotated[
+        str, typer.Option(help="what fills thin holes first; none: the sampler fills them all")
+    ] = "mender",
+    mend_px: Annotated[int, typer.Option(min=1, help="how thick a hole may be for the mender")] = 10,
     sensitivity: Annotated[float, typer.Option(min=0, max=1, help="of the scratches stage")] = 0.5,
     out: Annotated[Path | None, typer.Option(help="where sheets go")] = None,
     device: Device = "cpu",
@@ -51,7 +55,10 @@ def main(
     made = spoiled_photos(photos_in(photos, size, count), read_stamps(stamps), seed)
     cases = [case for case in made if case.damaged.damage.any()]
     fills: dict[str, Fill] = {"left as it is": lambda picture, keep, i: picture}
-    fills |= {f"repaint, {name}": ours(prior, name, device) for name in presets.split(",")}
+    thin = {"mender": None if mender == "none" else mender, "mend_px": mend_px}
+    fills |= {
+        f"repaint, {name}": ours({"prior": prior, "sampler": name, **thin}, device) for name in presets.split(",")
+    }
     fills |= {name: lambda picture, keep, i, fill=fill: fill(picture, keep) for name, fill in CLASSICAL.items()}
     truths = [~case.damaged.damage[0].numpy() for case in cases]
     for title, masks in (("exact", truths), ("found", found(cases, sensitivity, device))):
@@ -79,8 +86,8 @@ def main(
         print(f"\n{out}: the photo before and after the damage, then {', '.join(fills)}")
 
 
-def ours(prior: str, preset: str, device: Device) -> Fill:
-    stage = Inpaint.model_validate({"prior": prior, "sampler": preset}).build(device)
+def ours(settings: dict[str, Any], device: Device) -> Fill:
+    stage = Inpaint.model_validate(settings).build(device)
 
     def fill(picture: np.ndarray, keep: np.ndarray, seed: int) -> np.ndarray:
         *_, last = stage([Photo(pixels(picture), keep=torch.from_numpy(keep)[None])], [seed])

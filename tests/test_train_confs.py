@@ -7,6 +7,7 @@ import pytest
 from repaint.config import Document
 from repaint.train.enhancer_settings import TrainEnhancer
 from repaint.train.finder_settings import TrainFinder
+from repaint.train.mender_settings import TrainMender
 from repaint.train.prior_settings import TrainPrior
 from repaint.train.scratches_settings import TrainScratches
 
@@ -17,6 +18,7 @@ KINDS = {
     "prior": TrainPrior,
     "scratches": TrainScratches,
     "finder": TrainFinder,
+    "mender": TrainMender,
 }
 """What the first word of a config's name says it trains."""
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from .command import called
 
 COMPACT = {"compact": {"features": 8, "convs": 1}, "scale": 2, "size": 64}
 FACE = {"face": {"channels": 8, "multipliers": [1, 2], "blocks": 1}, "size": 32}
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 UNET = {"unet": {"encoder": "resnet10t", "channels": 8}, "size": 32}
 
 
@@ -423,3 +425,19 @@ def test_plain_enlargement_is_bicubic_and_within_range():
     y = enlarged(x, 4)
     assert y.shape == (1, 3, 32, 32)
     assert (y.min(), y.max()) == (0, 1)
+
+
+# ---- many processes
+
+
+def test_two_processes_learn_what_one_does(config, tmp_path):
+    alone = load_file(train_enhancer(config("alone", **COMPACT, batch_size=4, steps=3)))
+    file = tmp_path / "train.yml"
+    file.write_text(resolved(config("together", **COMPACT, batch_size=2, steps=3)))
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
+    words = [*launch, "--mixed_precision=no", "--dynamo_backend=no", "-m", "repaint", "train", "enhancer", str(file)]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env={**os.environ, **ONE_THREAD})
+    assert done.returncode == 0, done.stderr[-2000:]
+    together = load_file(tmp_path / "together" / "upscale-x2.safetensors")
+    for name, value in alone.items():
+        torch.testing.assert_close(together[name].float(), value.float(), atol=1e-3, rtol=0)
