@@ -22,6 +22,8 @@ from .stages.upscale import Upscale
 if TYPE_CHECKING:
     from .image import Photo
 
+MEND_PX = 16  # what a small prior invents in holes of this size is no better than what they most likely were
+
 
 class Restore(Settings):
     """What is done to a photo, in this order; nothing else in it changes."""
@@ -50,7 +52,7 @@ class Restore(Settings):
         if self.scratches or masked:
             sampler = Sampler.model_validate(self.preset)
             mender = None if self.preset == "paper" else "mender"
-            found.append(Stage(inpaint=Inpaint(prior=self.prior, sampler=sampler, mender=mender)))
+            found.append(Stage(inpaint=Inpaint(prior=self.prior, sampler=sampler, mender=mender, mend_px=MEND_PX)))
         if self.faces:
             found.append(Stage(faces=Faces(strength=self.strength)))
         if self.scale > 1:
