@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +14,10 @@ from pydantic import ValidationError
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from skimage import data
-from torch.nn import functional as F
 
 from repaint import RunError
-from repaint.archs import compact, face_net, timm_unet
+from repaint.archs import compact, face_net
 from repaint.config import resolved
-from repaint.errors import ConfigError
-from repaint.image import Photo
-from repaint.stages.upscale import Upscale
-from repaint.stages.upscaling import with_colours_of
 from repaint.train import critics
 from repaint.train.critics import CONVS, PatchCritic, VGGDistance
 from repaint.train.data import Picture
@@ -353,91 +346,9 @@ def test_vgg_that_is_not_there_or_is_another_network_is_one_line(config, tmp_pat
         EnhancerTask(config(**FACE, perceptual=0.1, vgg=str(tmp_path / "x.safetensors"))).objective()
 
 
-# ---- an encoder of timm's
-
-
-def test_unet_over_an_encoder_loads_back_from_what_its_file_says(config):
-    pytest.importorskip("timm", reason="timm is in the extra `train`")
-    path = train_enhancer(config(**UNET, steps=2))
-    with safe_open(path, "pt") as file:
-        said = timm_unet.detect(file.metadata())
-    assert said == timm_unet.TimmUNetConfig("resnet10t", 8)
-    network = timm_unet.build(said)
-    network.load_state_dict(load_file(path))
-    assert network.eval()(torch.rand(1, 3, 64, 32)).shape == (1, 3, 64, 32)
-    with pytest.raises(ValueError, match="multiples of 32 px, got 40 x 32"):
-        network(torch.rand(1, 3, 32, 40))
-
-
-def test_unet_cleans_photos_of_any_size_in_the_upscale_stage(config):
-    pytest.importorskip("timm", reason="timm is in the extra `train`")
-    path = train_enhancer(config(**UNET, steps=2))
-    photo = Photo(torch.rand(3, 37, 50, generator=seeded(0)))
-    stage = Upscale(weights=path, scale=1).build("cpu")
-    *_, progress = stage([photo], [0])
-    assert progress.photos[0].rgb.shape == (3, 37, 50)
-    network = timm_unet.build(timm_unet.TimmUNetConfig("resnet10t", 8)).eval()
-    network.load_state_dict(load_file(path))
-    padded = F.pad(photo.rgb[None], (0, 14, 0, 27), mode="replicate")
-    with torch.no_grad():
-        said = with_colours_of(photo.rgb, network(padded)[0, :, :37, :50]).clamp(0, 1)
-    torch.testing.assert_close(progress.photos[0].rgb, said)
-
-
-def test_unet_without_its_encoder_s_package_is_one_line(config, monkeypatch):
-    pytest.importorskip("timm", reason="timm is in the extra `train`")
-    path = train_enhancer(config(**UNET, steps=1))
-    monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ConfigError, match=r"needs timm; pip install 'repaint\[train\]'"):
-        Upscale(weights=path, scale=1).build("cpu")
-
-
-def test_new_unet_returns_what_it_is_given():
-    pytest.importorskip("timm", reason="timm is in the extra `train`")
-    x = torch.rand(2, 3, 64, 64)
-    assert torch.equal(timm_unet.build(timm_unet.TimmUNetConfig("resnet10t", 8)).eval()(x), x)
-
-
-def test_an_encoder_that_timm_has_not_is_one_line(config):
-    pytest.importorskip("timm", reason="timm is in the extra `train`")
-    said = {**UNET, "unet": {"encoder": "resnet10x"}}
-    with pytest.raises(RunError, match=r"unet: encoder: timm has no resnet10x; "):
-        EnhancerTask(config(**said)).objective()
-    with pytest.raises(RunError, match=r"size: 48; resnet10t takes multiples of 32"):
-        EnhancerTask(config(**{**UNET, "size": 48})).objective()
-
-
-def test_without_timm_the_line_says_which_extra(config, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "timm", None)
-    with pytest.raises(RunError, match=r"unet: needs timm; pip install 'repaint\[train\]'"):
-        EnhancerTask(config(**UNET)).objective()
-
-
-def test_file_that_names_no_encoder_is_refused():
-    for metadata in ({}, {"architecture": "{"}, {"architecture": '{"name": "compact"}'}):
-        with pytest.raises(ValueError, match="not a U-Net over an encoder of timm's"):
-            timm_unet.detect(metadata)
-
-
 def test_plain_enlargement_is_bicubic_and_within_range():
     x = (torch.rand(1, 3, 8, 8) > 0.5).float()
     assert enlarged(x, 1) is x
     y = enlarged(x, 4)
     assert y.shape == (1, 3, 32, 32)
     assert (y.min(), y.max()) == (0, 1)
-
-
-# ---- many processes
-
-
-def test_two_processes_learn_what_one_does(config, tmp_path):
-    alone = load_file(train_enhancer(config("alone", **COMPACT, batch_size=4, steps=3)))
-    file = tmp_path / "train.yml"
-    file.write_text(resolved(config("together", **COMPACT, batch_size=2, steps=3)))
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
-    words = [*launch, "--mixed_precision=no", "--dynamo_backend=no", "-m", "repaint", "train", "enhancer", str(file)]
-    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env={**os.environ, **ONE_THREAD})
-    assert done.returncode == 0, done.stderr[-2000:]
-    together = load_file(tmp_path / "together" / "upscale-x2.safetensors")
-    for name, value in alone.items():
-        torch.testing.assert_close(together[name].float(), value.float(), atol=1e-3, rtol=0)
