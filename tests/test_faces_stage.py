@@ -202,7 +202,7 @@ def test_photo_without_faces_keeps_every_bit_and_is_told_of():
     rgb = torch.rand(3, 60, 60)
     *_, last = facer([], lines, min_px=48).run([Photo(rgb)], [0])
     assert last.photos[0].rgb is rgb
-    assert last.notes == ("no face of 48 px or more was found: the photo is left as it is",)
+    assert last.notes == ("no face of 48 px or more was found",)
 
 
 # ---- which faces

@@ -160,7 +160,7 @@ class Facer:
             chosen = self.chosen(photo)
             faces[i], calls[i], left[i] = tuple(chosen), 1, len(chosen) * self.restorer.calls
             if not chosen:
-                notes.append(f"no face of {self.settings.min_px} px or more was found: the photo is left as it is")
+                notes.append(f"no face of {self.settings.min_px} px or more was found")
             yield progress()
             change = partial(_toned, alike=bool(chosen) and is_toned(photo))
             for nth, face in enumerate(chosen):
