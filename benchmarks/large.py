@@ -1,7 +1,7 @@
 """What a large, scratched photo costs: python benchmarks/large.py
 
-A 12-megapixel photo with scratches over 1 % of it, filled by each preset, with the mender and by the sampler alone, each
-in a process of its own. Windows = places where the prior is called, beside a number that no choice of windows can go
+A 12-megapixel photo with scratches over 1 % of it, filled by each preset, with and without the mender, each in a
+process of its own. Windows = places where the prior is called, beside a number that no choice of windows can go
 below: hole pixels so far apart that no window sees two of them with an eighth of its side around. Peak memory is what
 filling takes beyond the loaded weights. The whole image = the same sampler with a window everywhere: its calls are
 counted, its seconds are those calls times the seconds a call took here. Beside OpenCV's fills.
