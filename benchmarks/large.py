@@ -101,7 +101,7 @@ def filled(photo: Photo, settings: dict[str, Any], device: Device, out: Path | N
     for top, left_px, bottom, right in canvases(left, size):
         hole = ~left[:, top:bottom, left_px:right]
         windows += len(corners(hole, size, overlap_of(size)))
-        least += apart(hole, size - overlap_of(size))
+        least += apart(hole, size, overlap_of(size) // 2)
     per_window = last.calls[0] / windows if windows else 0
     whole = len(corners(torch.ones_like(photo.keep), size, overlap_of(size)))
     return {
@@ -120,13 +120,17 @@ def mended(keep: Tensor, mend_px: int) -> Tensor:
     return ~keep & ~thicker_than(keep, mend_px)
 
 
-def apart(hole: Tensor, inner: int) -> int:
-    """How many hole pixels of (1, H, W) can be found, one after the other, rows and columns `inner` px apart."""
-    left, found = hole[0].clone(), 0
-    rows = left.any(1)
-    for y in rows.nonzero()[:, 0].tolist():
-        while (row := left[y]).any():
-            x = int(row.byte().argmax())
+def apart(hole: Tensor, size: int, margin: int) -> int:
+    """How many pixels of a hole (1, H, W) can be found of which no window sees two at least `margin` px inside."""
+    left = hole[0].clone()
+    for _ in range(2):  # at the photo's edge a window sees all there is: as if its margin were folded in
+        left[margin] |= left[:margin].any(0)
+        left[-margin - 1] |= left[-margin:].any(0)
+        left = left[margin:-margin].T.contiguous()
+    inner, found = size - 2 * margin, 0
+    for y in left.any(1).nonzero()[:, 0].tolist():
+        while left[y].any():
+            x = int(left[y].byte().argmax())
             found += 1
             left[max(0, y - inner + 1) : y + inner, max(0, x - inner + 1) : x + inner] = False
     return found

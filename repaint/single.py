@@ -51,10 +51,13 @@ def inpaint_file(
     for remark in stage.remarks:
         say(remark)
     check_writable(out)
-    progress = None
+    progress, told = None, 0
     with network_failures(f"{photo}: cannot be filled"):
         for progress in stage([picture], [seed]):
             tell(progress)
+            for note in progress.notes[told:]:
+                say(note)
+            told = max(told, len(progress.notes))
     assert progress is not None
     write_photo(out, progress.photos[0], quality=quality)
 

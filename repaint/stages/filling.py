@@ -20,6 +20,7 @@ from ..image import Photo, centre_cropped
 from ..weights.load import load_classifier, load_prior
 from ..weights.menders import load_mender
 from .device import device_name, prepared
+from .frugal import FewerAtOnce
 from .inpaint import Inpaint, InpaintStage
 from .mending import Mender
 from .native import Pass, Walk, canvases, fill, plan
@@ -40,7 +41,8 @@ def built(settings: Inpaint, device: Device, precision: Precision, batch_size: i
     )
     one_by_one = image_by_image if at.type == "cpu" else lambda network: network
     repaint = settings.sampler.repaint
-    prior = dataclasses.replace(loaded.prior, network=one_by_one(loaded.prior.network), clip=settings.clip)
+    frugal = FewerAtOnce(name, one_by_one(loaded.prior.network))
+    prior = dataclasses.replace(loaded.prior, network=frugal, clip=settings.clip)
     if repaint.variance == "posterior":
         prior = dataclasses.replace(prior, use_learned_var=False, fixed_var_mix=0.0)
     weights, classifier, classes = {name: loaded.sha256}, None, loaded.classes
@@ -75,7 +77,7 @@ def built(settings: Inpaint, device: Device, precision: Precision, batch_size: i
         weights[settings.mender] = found.sha256
         remarks = (*remarks, *found.remarks)
         mender = Mender(found.network, settings.mend_px, at, 1 if at.type == "cpu" else batch_size)
-    filler = Filler(settings, denoiser, loaded.size, classes, at, batch_size, mender)
+    filler = Filler(settings, denoiser, loaded.size, classes, at, batch_size, mender, frugal.told)
     return InpaintStage(
         filler.run,
         filler.prepared,
@@ -142,6 +144,7 @@ class Filler:
     device: torch.device
     batch_size: int
     mender: Mender | None = None
+    told: Callable[[], list[str]] = list
 
     @property
     def walk(self) -> Walk:
@@ -169,7 +172,7 @@ class Filler:
         each = enumerate(zip(mended, seeds, strict=True))
         groups = self._groups([job for i, ((photo, kept), seed) in each for job in self._jobs(i, photo, kept, seed)])
         total = sum(p.calls(self.size, self.walk) for group in groups for job in group for p in job.passes)
-        before, calls = [0] * len(photos), [0] * len(photos)
+        before, calls, notes = [0] * len(photos), [0] * len(photos), ()
         progress = Progress(0, total, tuple(calls), partial(list, results))
         if not groups:
             yield progress
@@ -178,9 +181,9 @@ class Filler:
                 calls = list(before)
                 for job, n in zip(group, made, strict=True):
                     calls[job.at] += n
-                progress = Progress(
-                    sum(calls), total, tuple(calls), partial(self._put_back, tuple(results), group, guess)
-                )
+                notes = (*notes, *self.told())
+                now = partial(self._put_back, tuple(results), group, guess)
+                progress = Progress(sum(calls), total, tuple(calls), now, notes)
                 yield progress
             results, before = progress.photos, calls
 

@@ -1,4 +1,4 @@
-"""Networks that go on with smaller tiles once memory does not suffice."""
+"""Networks that go on with smaller tiles, or fewer at once, when memory does not suffice."""
 
 from __future__ import annotations
 
@@ -61,6 +61,51 @@ class Frugal:
             raise MemoryError(f"out of memory: {self.name} does not fit even with tiles of {was} px")
         self.tile_px = was // 2
         self._notes.append(f"out of memory with tiles of {was} px: {self.name} goes on with {self.tile_px} px")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+@dataclass(eq=False)
+class FewerAtOnce:
+    """A network of batches that is shown smaller ones from when memory does not suffice.
+
+    Attributes:
+        network: called with (B, ...) images, a time for all of them, and perhaps labels (B,).
+        most: images it is shown at once; 0 = as many as come.
+    """
+
+    name: str
+    network: Callable[..., Tensor]
+    most: int = 0
+    _notes: list[str] = field(default_factory=list)
+
+    def __call__(self, x: Tensor, t: Tensor, *labels: Tensor) -> Tensor:
+        """The network's answer to `x`.
+
+        Raises:
+            MemoryError: if not even one image fits.
+        """
+        while True:
+            most = self.most or len(x)
+            try:
+                parts = zip(*(each.split(most) for each in (x, *labels)), strict=True)
+                said = [self.network(part, t, *of) for part, *of in parts]
+                return said[0] if len(said) == 1 else torch.cat(said)
+            except (RuntimeError, MemoryError) as e:
+                if not is_out_of_memory(e):
+                    raise
+            self._halve(min(most, len(x)))  # not in the except clause, as above
+
+    def told(self) -> list[str]:
+        """What the user should know and has not been told yet."""
+        notes, self._notes = self._notes, []
+        return notes
+
+    def _halve(self, was: int) -> None:
+        if was == 1:
+            raise MemoryError(f"out of memory: {self.name} does not fit even with one window at once")
+        self.most = was // 2
+        self._notes.append(f"out of memory with {was} windows at once: {self.name} goes on with {self.most}")
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 

@@ -154,7 +154,7 @@ class Inpaint(Settings):
     clip: bool = Field(default=True, description="keep each guess of the clean image within the range of images")
     grow_px: int = Field(default=0, ge=0, description="enlarge holes by this much before filling")
     feather_px: int = Field(default=0, ge=0, description="blend over this much of the ring that grow_px added")
-    refine: float = Field(default=0.1, gt=0, le=1, description="native: share of t_T from which finer levels continue")
+    refine: float = Field(default=0.2, gt=0, le=1, description="native: share of t_T from which finer levels continue")
     thin: float = Field(
         default=0.3, gt=0, le=1, description="native: share of t_T from which thin holes are filled; 1 = pure noise"
     )

@@ -1,0 +1,81 @@
+"""Networks that go on with less when memory does not suffice."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from repaint.stages import filling
+from repaint.stages.frugal import FewerAtOnce
+from repaint.stages.inpaint import Inpaint
+
+from . import tiny
+
+
+class Small:
+    """A network for which more than `fits` images are too many."""
+
+    def __init__(self, fits: int) -> None:
+        self.fits, self.shown = fits, []
+
+    def __call__(self, x, t, *labels):
+        self.shown.append(len(x))
+        if len(x) > self.fits:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 9 GiB")
+        return x * t + sum(labels)
+
+
+@pytest.mark.parametrize(
+    ("fits", "shown"), [(8, [8]), (4, [8, 4, 4]), (3, [8, 4, 2, 2, 2, 2]), (1, [8, 4, 2] + [1] * 8)]
+)
+def test_batches_are_halved_until_they_fit_and_stay_so(fits, shown):
+    small = Small(fits)
+    frugal = FewerAtOnce("net", small)
+    x, t, y = torch.arange(8.0), torch.tensor(3.0), torch.arange(8.0)
+    assert torch.equal(frugal(x, t, y), x * 3 + y)
+    assert small.shown == shown
+    assert len(frugal.told()) == shown.index(shown[-1])
+    assert frugal.told() == []
+    frugal(x, t, y)
+    assert small.shown == shown + [shown[-1]] * (8 // shown[-1])
+
+
+def test_what_was_done_is_said():
+    frugal = FewerAtOnce("net", Small(4))
+    frugal(torch.ones(8), torch.tensor(1.0))
+    assert frugal.told() == ["out of memory with 8 windows at once: net goes on with 4"]
+
+
+def test_one_image_that_does_not_fit_is_an_error():
+    with pytest.raises(MemoryError, match="net does not fit even with one window at once"):
+        FewerAtOnce("net", Small(0))(torch.ones(4), torch.tensor(1.0))
+
+
+def test_other_failures_are_not_taken_for_want_of_memory():
+    def broken(x, t):
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        FewerAtOnce("net", broken)(torch.ones(4), torch.tensor(1.0))
+
+
+def test_a_photo_is_filled_in_spite_of_it_and_the_user_is_told(tmp_path, monkeypatch):
+    """Four windows at once do not fit; with one after the other the bytes are those of one after the other."""
+    prior = str(tiny.checkpoint(tmp_path / "p.safetensors", num_channels=32, channel_mult="1,1"))
+    settings = Inpaint.model_validate({"prior": prior, "sampler": {"repaint": {"t_T": 4, "jump_length": 2}}})
+    photo = tiny.photo(40, 41, (4, 4, 30, 30))
+    *_, alone = settings.build("cpu")([photo], [0])
+
+    def tight(network):
+        def shown(x, *told):
+            if len(x) > 1:
+                raise MemoryError("out of memory")
+            return network(x, *told)
+
+        return shown
+
+    monkeypatch.setattr(filling, "image_by_image", tight)
+    *_, last = settings.build("cpu")([photo], [0])
+    assert torch.equal(last.photos[0].rgb, alone.photos[0].rgb)
+    assert last.notes
+    assert all(note.startswith("out of memory with ") for note in last.notes)
