@@ -1,4 +1,7 @@
-"""Make docs/pictures/face.png from what `make run` wrote: python scripts/readme_picture.py"""
+"""Make the README's pictures: python scripts/readme_picture.py
+
+face.png of what `make run` wrote; old.jpg of what `repaint restore data/datasets/old --out log/old` wrote.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,12 @@ import torch
 from torch import Tensor
 
 from repaint.image import Photo, read_mask, read_photo, write_photo
+from repaint.tiling import resized
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("astronaut", "cameraman", "cat")
 GAP_PX = 4
+TALL_PX = 300
 
 
 def main() -> None:
@@ -22,6 +27,17 @@ def main() -> None:
         rows.append([photo * keep, read_photo(ROOT / "log/face" / f"{name}.png").rgb])
     pairs = [beside(row, dim=2) for row in rows]
     write_photo(ROOT / "docs/pictures/face.png", Photo(beside(pairs, dim=2, gap_px=4 * GAP_PX)))
+    before, after = (
+        [tall(read_photo(file).rgb) for file in sorted((ROOT / folder).glob(f"*.{ending}"))]
+        for folder, ending in (("data/datasets/old", "jpg"), ("log/old", "png"))
+    )
+    rows = [beside(row, dim=2) for row in (before, after)]
+    write_photo(ROOT / "docs/pictures/old.jpg", Photo(beside(rows, dim=1)), quality=85)
+
+
+def tall(image: Tensor) -> Tensor:
+    """The image, `TALL_PX` high."""
+    return resized(image[None], TALL_PX, round(image.shape[2] * TALL_PX / image.shape[1]))[0].clamp(0, 1)
 
 
 def beside(images: list[Tensor], dim: int, gap_px: int = GAP_PX) -> Tensor:

@@ -31,7 +31,7 @@ from repaint.weights.detectors import LoadedDetector
 
 from . import tiny
 
-PLAIN = {"grow_px": 0, "min_area_px": 1, "protect_faces": False}
+PLAIN = {"grow_px": 0, "min_area_px": 1, "protect_faces": False, "smallest_px": None}
 
 
 def finds_light(*, threshold: float = 0.5, **settings) -> Finder:
@@ -182,7 +182,7 @@ def test_every_size_is_looked_at_in_tiles(size, calls):
     assert torch.equal(hole(finder, photo), luma(photo.rgb) >= 0.5)
 
 
-def test_large_photos_are_looked_at_small_too_and_one_of_both_is_enough():
+def test_photos_are_looked_at_small_too_and_one_size_is_enough():
     photo = dark(200, 200, (0, 0, 100, 100), (150, 20, 151, 180))  # a patch, and a hairline
     seen = []
 
@@ -191,21 +191,34 @@ def test_large_photos_are_looked_at_small_too_and_one_of_both_is_enough():
         large = light.shape[-1] == 200
         return light * boxes(200, 200, (101, 0, 200, 200)) if large else light  # a patch is plain in the large one
 
-    either, both, once = (
-        dataclasses.replace(finds_light(threshold=0.6, shrunk_px=shrunk, combine=how), probability=spy)
-        for shrunk, how in ((64, "max"), (64, "mean"), (None, "max"))
+    either, all_, once = (
+        dataclasses.replace(finds_light(threshold=0.7, smallest_px=smallest, combine=how), probability=spy)
+        for smallest, how in ((50, "max"), (50, "mean"), (None, "max"))
     )
     found = hole(either, photo)
-    assert seen == [200, 64]
+    assert seen == [200, 100, 50]
     assert found[0, 150, 20:180].all()
     assert found[0, :95, :95].all()
-    for unsure in (both, once):
+    for unsure in (all_, once):
         assert not hole(unsure, photo)[0, :95, :95].any()
-    assert last(either, photo).total == 2
+    assert last(either, photo).total == 3
 
 
-def test_photos_hardly_larger_than_the_small_copy_are_looked_at_once():
-    assert [last(finds_light(shrunk_px=64), dark(side, side)).total for side in (64, 96, 97)] == [1, 1, 2]
+@pytest.mark.parametrize(
+    ("sides", "looks"), [((64, 64), 1), ((127, 128), 1), ((128, 128), 2), ((64, 256), 2), ((512, 512), 4)]
+)
+def test_each_copy_has_half_the_size_down_to_the_smallest(sides, looks):
+    assert last(finds_light(smallest_px=64), dark(*sides)).total == looks
+
+
+def test_the_mean_of_all_sizes_is_that():
+    photo = dark(64, 64, (0, 0, 64, 32))
+    finder = dataclasses.replace(
+        finds_light(smallest_px=16, combine="mean"),
+        probability=lambda light: torch.full_like(light, 1 / light.shape[-1]),
+    )
+    expected = (1 / 64 + 1 / 32 + 1 / 16) / 3
+    torch.testing.assert_close(finder.probability_of(photo), torch.full((1, 64, 64), expected))
 
 
 # ---- networks
@@ -348,7 +361,7 @@ def test_weights_that_are_not_there_are_named(tmp_path):
         {"grow_px": -1},
         {"min_area_px": 0},
         {"combine": "sum"},
-        {"shrunk_px": 8},
+        {"smallest_px": 8},
     ],
     ids=str,
 )

@@ -26,7 +26,6 @@ from .progress import Device, Precision
 from .scratches import Box, Detected, Scratches, ScratchesStage
 
 TILE_PX, OVERLAP_PX = 512, 128  # about twice what detectors are trained on, and what they can see across
-WORTH_SHRINKING = 1.5  # a photo that is hardly larger than its small copy is looked at once
 SUSPICIOUS = 0.25  # share of a photo that is marked, from which on the user should know
 
 
@@ -138,36 +137,40 @@ class Finder:
         return hole if alpha is None else hole & (alpha > 0)
 
     def _looks(self, photo: Photo) -> Iterator[Tensor | None]:
-        """None after every tile, of both sizes; at last the map of probabilities, (1, H, W)."""
-        light = luma(photo.rgb)[None]
-        found = light
-        for tile in self._tiles(light):
-            found = tile.image
-            yield None
-        if small := self._shrunk(photo):
+        """None after every tile, of all sizes; at last the map of probabilities, (1, H, W)."""
+        light, found = luma(photo.rgb)[None], None
+        sizes = self._sizes(photo)
+        for size in sizes:
             there = light
-            for tile in self._tiles(resized(light, *small).clamp(0, 1)):
+            for tile in self._tiles(resized(light, *size).clamp(0, 1)):
                 there = tile.image
                 yield None
-            there = F.interpolate(there, light.shape[-2:], mode="bilinear")
-            found = found.maximum(there) if self.settings.combine == "max" else (found + there) / 2
+            if size != sizes[0]:
+                there = F.interpolate(there, light.shape[-2:], mode="bilinear")
+            if self.settings.combine == "mean":
+                there = there / len(sizes)
+            if found is None:
+                found = there
+            else:
+                found = found.maximum(there) if self.settings.combine == "max" else found + there
+        assert found is not None
         yield found[0]
 
     def _tiles(self, light: Tensor) -> Iterator[Tiled]:
         return by_tiles(self.probability, light, tile=TILE_PX, overlap=OVERLAP_PX)
 
-    def _shrunk(self, photo: Photo) -> tuple[int, int] | None:
-        """The sides of the small copy, if there is to be one."""
+    def _sizes(self, photo: Photo) -> list[tuple[int, int]]:
+        """The sizes to look at, the photo's own first, each half as large as the one before."""
         H, W = photo.rgb.shape[-2:]
-        side = self.settings.shrunk_px
-        if side is None or math.sqrt(H * W) <= WORTH_SHRINKING * side:
-            return None
-        ratio = side / math.sqrt(H * W)
-        return max(1, round(H * ratio)), max(1, round(W * ratio))
+        found = [(H, W)]
+        while self.settings.smallest_px and math.sqrt(H * W) >= 2 ** len(found) * self.settings.smallest_px:
+            found.append((max(1, round(H / 2 ** len(found))), max(1, round(W / 2 ** len(found)))))
+        return found
 
     def _calls(self, photo: Photo) -> int:
-        sizes = (photo.rgb.shape[-2:], self._shrunk(photo) or ()) if self.calls_network else ()
-        return sum(math.prod(len(starts(side, TILE_PX, OVERLAP_PX)) for side in size) for size in sizes if size)
+        if not self.calls_network:
+            return 0
+        return sum(math.prod(len(starts(n, TILE_PX, OVERLAP_PX)) for n in size) for size in self._sizes(photo))
 
 
 def _kept(before: Tensor | None, hole: Tensor) -> Tensor:

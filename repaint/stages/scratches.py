@@ -25,9 +25,9 @@ BOLDNESS = 20.0  # the odds asked for are multiplied by this at sensitivity 0, a
 class Scratches(Settings):
     """Find the damage of photos: what they have to be filled at.
 
-    A detector is shown tiles of a photo at its own size, and of a small copy of a large photo. So is that of
-    Bringing-Old-Photos, which learned on 256-px crops of photos of some 500 px at their own scale: its own program
-    shrinks every photo to 256 px, where thin scratches vanish.
+    A detector is shown tiles of a photo at its own size and of ever smaller copies, for the same damage is thin in a
+    small scan and thick in a large one. So is that of Bringing-Old-Photos, which learned on 256-px crops of photos of
+    some 500 px at their own scale: its own program shrinks every photo to 256 px, where thin scratches vanish.
     """
 
     detector: Literal["network", "filters"] = Field(
@@ -45,16 +45,16 @@ class Scratches(Settings):
     )
     grow_px: int = Field(default=1, ge=0, description="enlarge what is found by this much")
     min_area_px: int = Field(default=4, ge=1, description="leave out what has fewer pixels, before it is enlarged")
-    shrunk_px: int | None = Field(
-        default=1024,
-        ge=64,
-        description="look at photos of more than 1.5 times this side (the root of their area) at this size, too; "
-        "null: at their own size alone",
+    smallest_px: int | None = Field(
+        default=128,
+        ge=16,
+        description="look at copies of half the size, too, and at halves of these, down to this side (the root of the "
+        "area); null: at a photo's own size alone",
     )
     combine: Literal["max", "mean"] = Field(
         default="max",
-        description="of the two sizes. max: a hairline is gone from the small one, and a wide tear is a plain patch in "
-        "the large one, so that one of them must be enough; mean: both must agree, which errs less",
+        description="of the sizes. max: a hairline is gone from the small ones, and a wide tear is a plain patch in "
+        "the large ones, so that one of them must be enough; mean: they must agree, which errs less",
     )
     protect_faces: bool = Field(
         default=True, description="drop what lies within the eyes and mouths of faces, which look like damage"
