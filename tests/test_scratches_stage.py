@@ -21,13 +21,14 @@ from torch import Tensor, nn
 from repaint.archs import bopbtl, scratch_net
 from repaint.errors import WeightsError
 from repaint.faces import TEMPLATE, Face, dear_boxes
+from repaint.filters import connected
 from repaint.holes import grown
 from repaint.image import Meta, Photo, luma
 from repaint.stages import detecting, facing
 from repaint.stages.detecting import Finder, finder_of
 from repaint.stages.pipeline import Pipeline
 from repaint.stages.scratches import Detected, Scratches, ScratchesStage
-from repaint.weights.detectors import LoadedDetector
+from repaint.weights.detectors import WEAK, LoadedDetector
 
 from . import tiny
 
@@ -211,6 +212,14 @@ def test_each_copy_has_half_the_size_down_to_the_smallest(sides, looks):
     assert last(finds_light(smallest_px=64), dark(*sides)).total == looks
 
 
+def test_neighbouring_sizes_must_agree_by_default():
+    maps = [torch.full((1, 1, 2, 2), p) for p in (0.9, 0.5, 0.1, 0.8)]
+    assert detecting.combined(maps, "neighbours").flatten()[0].item() == pytest.approx(0.7)
+    assert detecting.combined(maps, "max").flatten()[0].item() == pytest.approx(0.9)
+    assert detecting.combined(maps, "mean").flatten()[0].item() == pytest.approx(0.575)
+    assert detecting.combined(maps[:1], "neighbours").flatten()[0].item() == pytest.approx(0.9)
+
+
 def test_the_mean_of_all_sizes_is_that():
     photo = dark(64, 64, (0, 0, 64, 32))
     finder = dataclasses.replace(
@@ -253,7 +262,9 @@ def test_the_network_sees_luma_and_its_threshold_is_that_of_its_weights(tmp_path
     torch.testing.assert_close(progress.probabilities[0], probability)
     keep = progress.photos[0].keep
     assert keep is not None
-    assert torch.equal(~keep, progress.probabilities[0] >= (threshold or 0.5))
+    found, sure = progress.probabilities[0], threshold or 0.5
+    odds = WEAK * sure / (1 - sure)
+    assert torch.equal(~keep, connected(found >= odds / (1 + odds), found >= sure))
     assert list(stage.weights) == [str(path)]
     assert len(stage.weights[str(path)]) == 64
 

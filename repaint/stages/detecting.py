@@ -6,7 +6,9 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, reduce
+from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -62,6 +64,7 @@ def finder_of(settings: Scratches, device: Device, precision: Precision) -> Find
         settings,
         probability,
         settings.threshold(loaded.threshold),
+        weak=loaded.weak,
         told=frugal.told,
         weights={settings.weights: loaded.sha256},
         remarks=(*slow, *loaded.remarks),
@@ -138,7 +141,7 @@ class Finder:
 
     def _looks(self, photo: Photo) -> Iterator[Tensor | None]:
         """None after every tile, of all sizes; at last the map of probabilities, (1, H, W)."""
-        light, found = luma(photo.rgb)[None], None
+        light, maps = luma(photo.rgb)[None], []
         sizes = self._sizes(photo)
         for size in sizes:
             there = light
@@ -147,14 +150,8 @@ class Finder:
                 yield None
             if size != sizes[0]:
                 there = F.interpolate(there, light.shape[-2:], mode="bilinear")
-            if self.settings.combine == "mean":
-                there = there / len(sizes)
-            if found is None:
-                found = there
-            else:
-                found = found.maximum(there) if self.settings.combine == "max" else found + there
-        assert found is not None
-        yield found[0]
+            maps = [*maps, there]
+        yield combined(maps, self.settings.combine)[0]
 
     def _tiles(self, light: Tensor) -> Iterator[Tiled]:
         return by_tiles(self.probability, light, tile=TILE_PX, overlap=OVERLAP_PX)
@@ -171,6 +168,13 @@ class Finder:
         if not self.calls_network:
             return 0
         return sum(math.prod(len(starts(n, TILE_PX, OVERLAP_PX)) for n in size) for size in self._sizes(photo))
+
+
+def combined(maps: Sequence[Tensor], how: Literal["neighbours", "max", "mean"]) -> Tensor:
+    """One map of those of several sizes, which are of one shape, the largest size first."""
+    if how == "neighbours" and len(maps) > 1:
+        maps = [(a + b) / 2 for a, b in pairwise(maps)]
+    return torch.stack(list(maps)).mean(0) if how == "mean" else reduce(torch.maximum, maps)
 
 
 def _kept(before: Tensor | None, hole: Tensor) -> Tensor:

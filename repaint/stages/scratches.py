@@ -51,10 +51,10 @@ class Scratches(Settings):
         description="look at copies of half the size, too, and at halves of these, down to this side (the root of the "
         "area); null: at a photo's own size alone",
     )
-    combine: Literal["max", "mean"] = Field(
-        default="max",
-        description="of the sizes. max: a hairline is gone from the small ones, and a wide tear is a plain patch in "
-        "the large ones, so that one of them must be enough; mean: they must agree, which errs less",
+    combine: Literal["neighbours", "max", "mean"] = Field(
+        default="neighbours",
+        description="of the sizes. max: the surest counts alone; mean: all must agree, and neither hairlines nor wide "
+        "tears are seen at all sizes; neighbours: the surest mean of two sizes, one half the other",
     )
     protect_faces: bool = Field(
         default=True, description="drop what lies within the eyes and mouths of faces, which look like damage"

@@ -16,6 +16,7 @@ from ..degrade import DAMAGED, damaged, lookalikes, scanned, seen, weathered
 from ..degrade.drawing import happens, number
 from ..degrade.painting import whole
 from ..image import luma
+from ..weights.detectors import WEAK
 from .data import Picture, Pictures, cut, varied
 from .loop import Shown, Watch, begin_from, train
 from .marks import Marks
@@ -159,4 +160,6 @@ class ScratchTask:
 
     def says(self, measured: Mapping[str, float]) -> dict[str, str]:
         architecture = {"name": "scratch_net", **self.config.network.model_dump()}
-        return {"architecture": json.dumps(architecture), "threshold": f"{measured['threshold']:.4f}"}
+        weak = min(max(measured["threshold"], 0.01), 0.99)  # what is best for each pixel by itself
+        odds = weak / (1 - weak) / WEAK
+        return {"architecture": json.dumps(architecture), "threshold": f"{odds / (1 + odds):.4f}"}

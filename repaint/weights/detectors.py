@@ -17,6 +17,7 @@ from .load import Precision
 from .networks import LoadedNetwork, loaded
 from .store import DEFAULT_DIR
 
+WEAK = 0.22  # of the odds of our threshold: what suffices where it touches damage; see benchmarks/scratches.py
 PUBLISHED_THRESHOLD = 0.4  # of Bringing-Old-Photos (Global/detection.py); its file does not say it
 
 
@@ -27,9 +28,11 @@ class LoadedDetector(LoadedNetwork[nn.Module]):
     Attributes:
         network: logits (B, 1, H, W) of damage in luma (B, 1, H, W) in [0, 1], of any size.
         threshold: the probability from which on a pixel is damage, as the weights say; 0.5 if they say nothing.
+        weak: of the odds of `threshold`: what suffices where it touches damage.
     """
 
     threshold: float = 0.5
+    weak: float = 1.0
 
 
 class Published(nn.Module):
@@ -62,15 +65,15 @@ def load_detector(
     found = loaded(name, _detect, _build, weights_dir)
     remarks = found.remarks
     if isinstance(found.network, Bopbtl):
-        network, threshold = Published(found.network), PUBLISHED_THRESHOLD
+        network, threshold, weak = Published(found.network), PUBLISHED_THRESHOLD, 1.0
         if precision != "float32":
             remarks = (*remarks, f"{name}: computes in float32, not in {precision}")
     else:
         network = in_precision(found.network, getattr(torch, precision))
-        threshold = LoadedDetector.threshold
+        threshold, weak = LoadedDetector.threshold, WEAK
     network.to(device).to(memory_format=torch.channels_last)
     threshold = _threshold(found.metadata.get("threshold", str(threshold)), name)
-    return LoadedDetector(network.eval(), found.sha256, found.metadata, remarks, threshold)
+    return LoadedDetector(network.eval(), found.sha256, found.metadata, remarks, threshold, weak)
 
 
 def _detect(state: State) -> ScratchNetConfig | BopbtlConfig:
