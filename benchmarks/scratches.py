@@ -3,7 +3,8 @@
 Photos are aged, so that their damage is known to the pixel; the same seeds make the same pictures every time. Two
 truths: all that was spoiled, faint marks and stains too, as `degrade.aged` has it; and what a detector is trained to
 find: visible holes. The network is looked at with its own threshold, the filters with the best of many for these
-very pictures. Marks of fewer than 4 px are left out, as the stage does, and none are enlarged.
+very pictures, at their own size alone, where they err least. Marks of fewer than 4 px are left out, as the stage does,
+and none are enlarged.
 
     python benchmarks/scratches.py PHOTOS STAMPS --calibrate           all thresholds of the network as well
     python benchmarks/scratches.py PHOTOS STAMPS --old FOLDER --out DIR   what is found in old photos, to look at
@@ -16,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -84,7 +85,7 @@ def main(
     options = {} if weights == "none" else {"network": finder(device, weights=weights)}
     print(f"{count} pictures of {size} px of each sort, seed {seed}; torch {torch.__version__}, {device}")
     columns = {}
-    for name, found in {**options, "filters": finder(device, detector="filters")}.items():
+    for name, found in {**options, "filters": finder(device, detector="filters", smallest_px=None)}.items():
         sets = {"all": looked(found, aged), "holes": looked(found, holes), "clean": looked(found, clean)}
         threshold = found.threshold
         if name == "filters":
@@ -104,7 +105,7 @@ def main(
         print(f"{out}: the photo, then what was found by {', '.join(options)}")
 
 
-def finder(device: Device, **settings: str) -> Finder:
+def finder(device: Device, **settings: Any) -> Finder:
     return finder_of(Scratches.model_validate({**settings, "grow_px": 0}), device, "float32")
 
 

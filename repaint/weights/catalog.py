@@ -208,8 +208,8 @@ CATALOG: tuple[Entry, ...] = (
     _embedded(
         "scratches",
         "scratches",
-        "scratches, hairs, dust, folds, tears; small, a beginning; comes with the package",
-        sha256="c96f4866e2a197e0f395045be68638fb348fea38f8054b42a590d69ce3677532",
+        "scratches, hairs, dust, folds, tears; small; comes with the package",
+        sha256="d84d964ca67fa9d97d348d642b9902d725760ca1b75fa69e8b5c702bb6fea801",
         size_bytes=2_046_384,
     ),
     _embedded(
