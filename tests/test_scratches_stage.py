@@ -32,7 +32,7 @@ from repaint.weights.detectors import WEAK, LoadedDetector
 
 from . import tiny
 
-PLAIN = {"grow_px": 0, "min_area_px": 1, "protect_faces": False, "smallest_px": None}
+PLAIN = {"grow_px": 0, "min_area_px": 1, "protect_faces": False, "smallest_px": None, "thickest": None}
 
 
 def finds_light(*, threshold: float = 0.5, **settings) -> Finder:
@@ -117,6 +117,14 @@ def test_marks_in_protected_boxes_are_dropped_and_a_scratch_through_them_stays()
     assert torch.equal(hole(finds_light(), photo, [box]), boxes(24, 32, scratch))
     assert torch.equal(hole(finds_light(), photo, [(-5, -5, 2, 2)]), boxes(24, 32, eye, scratch))
     assert not hole(finds_light(), photo, [(0, 0, 99, 99)]).any()
+
+
+def test_thick_marks_are_left_out_and_what_is_thin_for_the_most_part_stays():
+    patch, line = (10, 10, 40, 40), (60, 5, 62, 95)
+    headed = ((80, 60, 90, 70), (84, 2, 86, 98))  # a line with a knot in it
+    photo = dark(100, 100, patch, line, *headed)
+    assert torch.equal(hole(finds_light(thickest=0.05), photo), boxes(100, 100, line, *headed))
+    assert torch.equal(hole(finds_light(thickest=0.4), photo), boxes(100, 100, patch, line, *headed))
 
 
 def test_weak_pixels_count_where_they_touch_a_strong_one():
@@ -373,6 +381,7 @@ def test_weights_that_are_not_there_are_named(tmp_path):
         {"min_area_px": 0},
         {"combine": "sum"},
         {"smallest_px": 8},
+        {"thickest": 0},
     ],
     ids=str,
 )

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ..faces import dear_boxes
 from ..filters import WEAK, connected, damage_score
-from ..holes import grown
+from ..holes import grown, thicker_than
 from ..image import Photo, luma
 from ..tiling import Tiled, by_tiles, resized, starts
 from ..weights.detectors import load_detector
@@ -28,6 +28,7 @@ from .progress import Device, Precision
 from .scratches import Box, Detected, Scratches, ScratchesStage
 
 TILE_PX, OVERLAP_PX = 512, 128  # about twice what detectors are trained on, and what they can see across
+NEVER_THICK_PX = 8  # however small the photo
 SUSPICIOUS = 0.25  # share of a photo that is marked, from which on the user should know
 
 
@@ -133,6 +134,9 @@ class Finder:
             hole = connected(hole, strong)
         if self.settings.min_area_px > 1:
             hole = connected(hole, hole, least=self.settings.min_area_px)
+        if self.settings.thickest is not None and hole.any():
+            thickest = max(NEVER_THICK_PX, self.settings.thickest * math.sqrt(hole.numel()))
+            hole = connected(hole, ~thicker_than(~hole, thickest), share=0.5)
         if protect:
             hole = connected(hole, ~_within(protect, hole), share=0.5)
         if self.settings.grow_px and hole.any():

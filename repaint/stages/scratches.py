@@ -45,6 +45,12 @@ class Scratches(Settings):
     )
     grow_px: int = Field(default=1, ge=0, description="enlarge what is found by this much")
     min_area_px: int = Field(default=4, ge=1, description="leave out what has fewer pixels, before it is enlarged")
+    thickest: float | None = Field(
+        default=0.04,
+        gt=0,
+        description="leave out marks that are, for the most part, thicker than this share of the photo's side (the "
+        "root of its area) and 8 px: such are more often light things than damage; null: leave out none",
+    )
     smallest_px: int | None = Field(
         default=128,
         ge=16,
