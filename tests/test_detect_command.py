@@ -93,7 +93,7 @@ stages:
 
 def test_more_sensitivity_marks_more_and_growing_too(photos, tmp_path):
     marked = []
-    for i, words in enumerate([("--sensitivity", 0.3), (), ("--sensitivity", 0.6), ("--grow-px", 4)]):
+    for i, words in enumerate([("--sensitivity", 0.3), (), ("--sensitivity", 0.9), ("--grow-px", 4)]):
         detect(photos / "a.png", "--out", tmp_path / str(i), *words)
         marked.append(int((read(tmp_path / str(i) / "a.png") == 0).sum()))
     less, usual, more, grown = marked

@@ -120,11 +120,11 @@ def test_marks_in_protected_boxes_are_dropped_and_a_scratch_through_them_stays()
 
 
 def test_thick_marks_are_left_out_and_what_is_thin_for_the_most_part_stays():
-    patch, line = (10, 10, 40, 40), (60, 5, 62, 95)
-    headed = ((80, 60, 90, 70), (84, 2, 86, 98))  # a line with a knot in it
-    photo = dark(100, 100, patch, line, *headed)
-    assert torch.equal(hole(finds_light(thickest=0.05), photo), boxes(100, 100, line, *headed))
-    assert torch.equal(hole(finds_light(thickest=0.4), photo), boxes(100, 100, patch, line, *headed))
+    patch, line = (10, 10, 50, 50), (70, 5, 72, 195)
+    headed = ((120, 60, 144, 84), (130, 2, 134, 198))  # a line with a knot in it
+    photo = dark(200, 200, patch, line, *headed)
+    assert torch.equal(hole(finds_light(thickest=0.05), photo), boxes(200, 200, line, *headed))
+    assert torch.equal(hole(finds_light(thickest=0.4), photo), boxes(200, 200, patch, line, *headed))
 
 
 def test_weak_pixels_count_where_they_touch_a_strong_one():

@@ -28,7 +28,7 @@ from .progress import Device, Precision
 from .scratches import Box, Detected, Scratches, ScratchesStage
 
 TILE_PX, OVERLAP_PX = 512, 128  # about twice what detectors are trained on, and what they can see across
-NEVER_THICK_PX = 8  # however small the photo
+NEVER_THICK_PX = 16  # however small the photo
 SUSPICIOUS = 0.25  # share of a photo that is marked, from which on the user should know
 
 

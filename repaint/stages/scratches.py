@@ -49,7 +49,7 @@ class Scratches(Settings):
         default=0.04,
         gt=0,
         description="leave out marks that are, for the most part, thicker than this share of the photo's side (the "
-        "root of its area) and 8 px: such are more often light things than damage; null: leave out none",
+        "root of its area) and 16 px: such are more often light things than damage; null: leave out none",
     )
     smallest_px: int | None = Field(
         default=128,
