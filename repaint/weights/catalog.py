@@ -245,7 +245,7 @@ CATALOG: tuple[Entry, ...] = (
         "upscale-x4",
         "upscaler",
         "four times as wide and high, small; comes with the package",
-        sha256="a191ed248129f236e9a84b3aa2c7721e64ffc9092f7ee2fb3372aa82e8151a53",
+        sha256="8e33dfe8f99ae90e6212c55f2539ef3eec550a75f98f6318bf2cb8a318689e14",
         size_bytes=653_600,
     ),
     _real_esrgan(
