@@ -241,7 +241,8 @@ def is_monochrome(seen: Tensor) -> bool:
 def in_tone_of(rgb: Tensor, like: Tensor) -> Tensor:
     """`rgb` (3, H, W) in the tone of the colours `like` (3, N): of each luma the colour that they have there.
 
-    The tone over luma is a parabola, fitted in the least squares; grey stays exactly grey.
+    The tone over luma is a parabola, fitted in the least squares; what is darker or lighter than nearly all of `like`
+    has the tone of its darkest or lightest. Grey stays exactly grey.
     """
     grey = luma(rgb)
     if (like.amax(0) - like.amin(0)).max() == 0:
@@ -249,7 +250,8 @@ def in_tone_of(rgb: Tensor, like: Tensor) -> Tensor:
     seen = luma(like[..., None]).flatten().double()
     powers = torch.stack([seen**0, seen, seen**2], 1)
     tone = torch.linalg.pinv(powers, rtol=1e-6) @ (like.double() - seen).T  # (3 powers, 3 channels)
-    shift = torch.stack([grey**0, grey, grey**2]).flatten(1).T.double() @ tone
+    known = grey.clamp(*_ends(seen.float()))
+    shift = torch.stack([known**0, known, known**2]).flatten(1).T.double() @ tone
     return (grey + shift.T.reshape(rgb.shape).to(rgb)).clamp(0, 1)
 
 

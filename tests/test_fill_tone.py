@@ -47,3 +47,12 @@ def test_a_hole_in_a_colour_photo_is_filled_with_the_priors_colours(stage):
     assert (hole[0] - hole[1]).std() > 0.01
     again = filled(stage, dataclasses.replace(photo).rgb)[1].rgb
     assert torch.equal(again[:, keep[0]], photo.rgb[:, keep[0]])
+
+
+def test_a_fill_lighter_than_all_that_is_known_does_not_stray_from_the_tone():
+    grey = torch.linspace(0.02, 0.4, 400)
+    warm = torch.stack([grey + 0.3 * grey - 0.4 * grey**2, grey, grey - 0.25 * grey + 0.5 * grey**2])
+    light = in_tone_of(torch.full((3, 4, 4), 0.95), warm)
+    red, green, blue = light[:, 0, 0].tolist()
+    assert red > green > blue
+    assert red - blue < 0.2
