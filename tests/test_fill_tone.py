@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from repaint import Inpaint, Photo
+from repaint.colour import in_tone_of
 from repaint.image import luma
 
 from . import tiny
