@@ -47,7 +47,7 @@ def main(
     mender: Annotated[
         str, typer.Option(help="what fills thin holes first; none: the sampler fills them all")
     ] = "mender",
-    mend_px: Annotated[int, typer.Option(min=1, help="how thick a hole may be for the mender")] = 10,
+    mend_px: Annotated[int, typer.Option(min=1, help="how thick a hole may be for the mender")] = 16,
     sensitivity: Annotated[float, typer.Option(min=0, max=1, help="of the scratches stage")] = 0.5,
     out: Annotated[Path | None, typer.Option(help="where sheets go")] = None,
     device: Device = "cpu",
