@@ -102,8 +102,8 @@ CATALOG: tuple[Entry, ...] = (
         "base-64",
         "prior",
         "small prior for faces and photos alike; comes with the package, so everything runs without a download",
-        sha256="480300c715b8d5c4984aac9704f34ba1d2a98540c03ea5e2a4f32694de90213b",
-        size_bytes=6_606_932,
+        sha256="12524a61b82c39cdae4a46161c232a8c4dc6514409daef0c9eed673ee27f0a44",
+        size_bytes=6_607_028,
         hints={
             "image_size": 64,
             "num_head_channels": 32,
@@ -212,13 +212,6 @@ CATALOG: tuple[Entry, ...] = (
         sha256="d84d964ca67fa9d97d348d642b9902d725760ca1b75fa69e8b5c702bb6fea801",
         size_bytes=2_046_384,
     ),
-    _embedded(
-        "mender",
-        "mender",
-        "fills what is at most 12 px thick in one call; comes with the package",
-        sha256="9d2d343024a38c4da350d0de9845793660605dd7a38c63b19d098ccc73d97ee5",
-        size_bytes=840_416,
-    ),
     Entry(
         name="bopbtl-scratches",
         file="FT_Epoch_latest.pt",
@@ -233,6 +226,13 @@ CATALOG: tuple[Entry, ...] = (
         licence="MIT",
         commercial=True,
         sha256="b2d7ab04e9b3885c6b1991bb7a0b823129dd6e3ac078a9fd059ebd2a7ba59a95",
+    ),
+    _embedded(
+        "mender",
+        "mender",
+        "fills what is at most 12 px thick in one call; comes with the package",
+        sha256="9d2d343024a38c4da350d0de9845793660605dd7a38c63b19d098ccc73d97ee5",
+        size_bytes=840_416,
     ),
     _embedded(
         "upscale-x2",
