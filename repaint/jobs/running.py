@@ -9,6 +9,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import yaml
@@ -101,8 +102,8 @@ def run(config: RunConfig, watch: Watch = lambda status: None) -> Report:
         others = {r.weights for r in manifest.records.values() if r.status == "done"} - {running.weights}
         if others:
             raise RunError(
-                f"{config.output}: holds results of other weights (sha256 {_short(others.pop())} there, "
-                f"{_short(running.weights)} here); choose another output"
+                f"{config.output}: holds results of other weights "
+                f"(sha256 {_differing(others.pop(), running.weights)}); choose another output"
             )
         return running.through([*running.pipeline.remarks, *remarks])
 
@@ -347,8 +348,11 @@ def _one_line(e: BaseException) -> str:
     return f"{type(e).__name__}: {text[0]}" if text else type(e).__name__
 
 
-def _short(sha256: str) -> str:
-    return sha256[:12]
+def _differing(there: str, here: str) -> str:
+    """The first of two lists of hashes, joined by +, in which they differ."""
+    pairs = zip_longest(there.split("+"), here.split("+"), fillvalue="none")
+    a, b = next(pair for pair in pairs if pair[0] != pair[1])
+    return f"{a[:12]} there, {b[:12]} here"
 
 
 def _version() -> str:
