@@ -106,7 +106,7 @@ def found(cases: Sequence[Spoiled], sensitivity: float, device: Device) -> list[
 
 def figures(truth: np.ndarray, filled: np.ndarray, keep: np.ndarray) -> tuple[float, float]:
     """PSNR and SSIM over the pixels that were damaged."""
-    _, ssim = structural_similarity(truth, filled, channel_axis=-1, full=True)
+    ssim = np.asarray(structural_similarity(truth, filled, channel_axis=-1, full=True)[1])
     return psnr_in_hole(truth, filled, keep), float(ssim[~keep].mean())
 
 
