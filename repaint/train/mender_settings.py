@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from ..config import Settings
-from .settings import Training
+from .settings import PatchNetwork, Training
 
 
-class MenderNetwork(Settings):
+class MenderNetwork(PatchNetwork):
     """The mender, in the words of `archs.mend_net.MendNetConfig`."""
 
-    channels: int = Field(default=32, ge=8, multiple_of=8, description="of the finest level")
     multipliers: tuple[int, ...] = Field(default=(1, 2, 4), strict=False, min_length=1)
-    blocks: int = Field(default=1, ge=1)
-    patch: int = Field(default=2, ge=1, description="px of the squares whose pixels are channels of the finest level")
 
 
 class TrainMender(Training):
@@ -42,10 +38,4 @@ class TrainMender(Training):
     @field_validator("network")
     @classmethod
     def _fits(cls, network: MenderNetwork, info: ValidationInfo) -> MenderNetwork:
-        multiple = network.patch * 2 ** (len(network.multipliers) - 1)
-        size = info.data.get("size", multiple)
-        if size % multiple:
-            raise ValueError(
-                f"has {len(network.multipliers)} levels, so size must be a multiple of {multiple}; it is {size}"
-            )
-        return network
+        return network.fitting(info.data["size"]) if "size" in info.data else network

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from ..config import Settings
-from .settings import Training
-
-
-class DetectorSettings(Settings):
-    """The detector, in the words of `archs.scratch_net.ScratchNetConfig`."""
-
-    channels: int = Field(default=32, ge=8, multiple_of=8, description="of the finest level")
-    multipliers: tuple[int, ...] = Field(default=(1, 2, 4, 4), strict=False, min_length=1)
-    blocks: int = Field(default=1, ge=1)
-    patch: int = Field(default=2, ge=1, description="px of the squares whose pixels are channels of the finest level")
+from .settings import PatchNetwork, Training
 
 
 class TrainScratches(Training):
     """A detector of damage in photographs, trained on new ones that were aged."""
 
     size: int = Field(default=256, ge=32, description="px of the windows that are aged")
-    network: DetectorSettings = DetectorSettings()
+    network: PatchNetwork = PatchNetwork()
     stamps: str | None = Field(
         default=None, description="a folder of grey images of damage, white = damaged; if none, damage is drawn alone"
     )
@@ -42,11 +32,5 @@ class TrainScratches(Training):
 
     @field_validator("network")
     @classmethod
-    def _fits(cls, network: DetectorSettings, info: ValidationInfo) -> DetectorSettings:
-        multiple = network.patch * 2 ** (len(network.multipliers) - 1)
-        size = info.data.get("size", multiple)
-        if size % multiple:
-            raise ValueError(
-                f"has {len(network.multipliers)} levels, so size must be a multiple of {multiple}; it is {size}"
-            )
-        return network
+    def _fits(cls, network: PatchNetwork, info: ValidationInfo) -> PatchNetwork:
+        return network.fitting(info.data["size"]) if "size" in info.data else network

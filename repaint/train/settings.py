@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, field_validator
 
@@ -26,6 +26,28 @@ class Source(Settings):
         if scales is not None and (not scales or not all(0 < s <= 1 for s in scales)):
             raise ValueError(f"found {list(scales)}; each must lie in 0..1, as 1, 0.5, 0.25")
         return scales
+
+
+class PatchNetwork(Settings):
+    """A U-Net that sees squares of pixels, in the words of `archs.scratch_net.ScratchNetConfig`."""
+
+    channels: int = Field(default=32, ge=8, multiple_of=8, description="of the finest level")
+    multipliers: tuple[int, ...] = Field(default=(1, 2, 4, 4), strict=False, min_length=1)
+    blocks: int = Field(default=1, ge=1)
+    patch: int = Field(default=2, ge=1, description="px of the squares whose pixels are channels of the finest level")
+
+    def fitting(self, size: int) -> Self:
+        """This network, for windows of `size` px.
+
+        Raises:
+            ValueError: if it cannot see such windows.
+        """
+        multiple = self.patch * 2 ** (len(self.multipliers) - 1)
+        if size % multiple:
+            raise ValueError(
+                f"has {len(self.multipliers)} levels, so size must be a multiple of {multiple}; it is {size}"
+            )
+        return self
 
 
 class Training(Settings):
