@@ -26,6 +26,7 @@ CONFIGS = [
     *[
         ScratchNetConfig(8, (1, 2, 4, 6, 8, 8), 3),
         ScratchNetConfig(8, (1, 2), 1, patch=2),
+        ScratchNetConfig(8, (1, 2), 1, patch=2, hinted=True),
         BopbtlConfig(),
         TINY_BOPBTL,
         BopbtlConfig(4, 5),

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -205,7 +206,7 @@ def test_photos_are_looked_at_small_too_and_one_size_is_enough():
         for smallest, how in ((50, "max"), (50, "mean"), (None, "max"))
     )
     found = hole(either, photo)
-    assert seen == [200, 100, 50]
+    assert seen == [50, 100, 200]
     assert found[0, 150, 20:180].all()
     assert found[0, :95, :95].all()
     for unsure in (all_, once):
@@ -221,11 +222,31 @@ def test_each_copy_has_half_the_size_down_to_the_smallest(sides, looks):
 
 
 def test_neighbouring_sizes_must_agree_by_default():
-    maps = [torch.full((1, 1, 2, 2), p) for p in (0.9, 0.5, 0.1, 0.8)]
-    assert detecting.combined(maps, "neighbours").flatten()[0].item() == pytest.approx(0.7)
-    assert detecting.combined(maps, "max").flatten()[0].item() == pytest.approx(0.9)
-    assert detecting.combined(maps, "mean").flatten()[0].item() == pytest.approx(0.575)
-    assert detecting.combined(maps[:1], "neighbours").flatten()[0].item() == pytest.approx(0.9)
+    def together(how: Literal["neighbours", "max", "mean"], *probabilities: float) -> float:
+        maps = detecting.Together(how)
+        for p in probabilities:
+            maps.add(torch.full((1, 1, 2, 2), p))
+        return maps.map().flatten()[0].item()
+
+    assert together("neighbours", 0.8, 0.1, 0.5, 0.9) == pytest.approx(0.7)
+    assert together("max", 0.8, 0.1, 0.5, 0.9) == pytest.approx(0.9)
+    assert together("mean", 0.8, 0.1, 0.5, 0.9) == pytest.approx(0.575)
+    assert together("neighbours", 0.9) == pytest.approx(0.9)
+
+
+def test_one_that_takes_hints_is_shown_what_it_found_at_half_the_size():
+    shown = []
+
+    def spy(x: Tensor) -> Tensor:
+        shown.append(x)
+        return torch.full_like(x[:, :1], 0.2 * len(shown))
+
+    finder = dataclasses.replace(finds_light(smallest_px=50), probability=spy, hinted=True)
+    found = finder.probability_of(dark(200, 200))
+    assert [tuple(x.shape) for x in shown] == [(1, 2, 50, 50), (1, 2, 100, 100), (1, 2, 200, 200)]
+    for x, hint in zip(shown, (0.5, 0.2, 0.4), strict=True):  # of the smallest nothing is known
+        torch.testing.assert_close(x[:, 1], torch.full_like(x[:, 1], hint))
+    torch.testing.assert_close(found, torch.full((1, 200, 200), 0.6))
 
 
 def test_the_mean_of_all_sizes_is_that():

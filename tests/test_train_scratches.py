@@ -102,7 +102,7 @@ def test_exported_weights_are_a_detector_and_say_their_threshold(config):
     with safe_open(path, "pt") as file:
         said = file.metadata()
     assert 0 <= float(said["threshold"]) < 1
-    assert json.loads(said["architecture"]) == {"name": "scratch_net", "patch": 2, **NETWORK}
+    assert json.loads(said["architecture"]) == {"name": "scratch_net", "patch": 2, "hinted": True, **NETWORK}
 
 
 def test_a_new_detector_thinks_that_little_is_damaged(config):

@@ -13,9 +13,13 @@ from .damage import dark, light
 from .drawing import count, happens, number, pick, place
 from .painting import DARK_BLENDS, LIGHT_BLENDS, Damaged, checked, painted, whole
 
+MOST = 0.02  # share of the image that a stamp may cover at strength 1
+
 
 def stamped(image: Tensor, stamps: Sequence[Tensor], strength: float, generator: Generator) -> Damaged:
     """The image with a few stamps, each at a random place, size, turn and opacity, light or dark.
+
+    None covers more than `MOST` of the image times the strength: what is full is put down small, what is sparse large.
 
     Args:
         stamps: opacities (1, h, w) float32 in [0, 1], 1 = damaged, of any sizes.
@@ -32,12 +36,14 @@ def stamped(image: Tensor, stamps: Sequence[Tensor], strength: float, generator:
         if stamp.ndim != 3 or stamp.shape[0] != 1 or stamp.dtype != torch.float32:
             raise ValueError(f"a stamp must be (1, h, w) float32, got {tuple(stamp.shape)} {stamp.dtype}")
         height, width = image.shape[1:]
+        filled = max(1e-6, stamp.sum().item() / max(stamp.shape[1:]) ** 2)
         cover = placed(
             stamp,
             height,
             width,
             middle=place(generator, height, width),
-            longest_px=math.sqrt(height * width) * number(generator, 0.3, 0.6 + 0.6 * strength),
+            longest_px=math.sqrt(height * width)
+            * min(number(generator, 0.3, 0.6 + 0.6 * strength), math.sqrt(MOST * strength / filled)),
             turn=number(generator, 0, math.tau),
             flip=happens(generator, 0.5),
         ) * number(generator, 0.4, 1)

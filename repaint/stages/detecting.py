@@ -6,19 +6,19 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial, reduce
-from itertools import pairwise
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..archs.scratch_net import hint
 from ..faces import dear_boxes
 from ..filters import WEAK, connected, damage_score
 from ..holes import grown, thicker_than
 from ..image import Photo, luma
-from ..tiling import Tiled, by_tiles, resized, starts
+from ..tiling import by_tiles, resized, starts
 from ..weights.detectors import load_detector
 from .device import prepared
 from .faces import Faces
@@ -66,6 +66,7 @@ def finder_of(settings: Scratches, device: Device, precision: Precision) -> Find
         probability,
         settings.threshold(loaded.threshold),
         weak=loaded.weak,
+        hinted=loaded.hinted,
         told=frugal.told,
         weights={settings.weights: loaded.sha256},
         remarks=(*slow, *loaded.remarks),
@@ -77,7 +78,8 @@ class Finder:
     """Finds damage by the settings.
 
     Attributes:
-        probability: (1, 1, h, w) of luma (1, 1, h, w), for any h, w up to a tile.
+        probability: (1, 1, h, w) of luma (1, 1, h, w), for any h, w up to a tile; of luma and a hint (1, 2, h, w) if
+            it is `hinted`.
         threshold: the probability from which on a pixel is damage.
         weak: of the odds of `threshold`: what suffices where it touches damage.
         told: what the user should know and has not been told yet.
@@ -88,6 +90,7 @@ class Finder:
     threshold: float
     weak: float = 1.0
     calls_network: bool = True
+    hinted: bool = False
     told: Callable[[], list[str]] = list
     weights: dict[str, str] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
@@ -145,20 +148,23 @@ class Finder:
 
     def _looks(self, photo: Photo) -> Iterator[Tensor | None]:
         """None after every tile, of all sizes; at last the map of probabilities, (1, H, W)."""
-        light, maps = luma(photo.rgb)[None], []
-        sizes = self._sizes(photo)
-        for size in sizes:
-            there = light
-            for tile in self._tiles(resized(light, *size).clamp(0, 1)):
-                there = tile.image
+        light = luma(photo.rgb)[None]
+        together = Together(self.settings.combine)
+        found = None
+        for size in reversed(self._sizes(photo)):
+            x = resized(light, *size).clamp(0, 1)
+            if self.hinted:
+                x = torch.cat([x, torch.full_like(x, 0.5) if found is None else hint(found, x)], 1)
+            for tile in by_tiles(self.probability, x, tile=TILE_PX, overlap=OVERLAP_PX):
+                found = tile.image
                 yield None
-            if size != sizes[0]:
-                there = F.interpolate(there, light.shape[-2:], mode="bilinear")
-            maps = [*maps, there]
-        yield combined(maps, self.settings.combine)[0]
-
-    def _tiles(self, light: Tensor) -> Iterator[Tiled]:
-        return by_tiles(self.probability, light, tile=TILE_PX, overlap=OVERLAP_PX)
+            assert found is not None
+            if not self.hinted:
+                together.add(F.interpolate(found, light.shape[-2:], mode="bilinear"))
+        if not self.hinted:
+            found = together.map()
+        assert found is not None
+        yield found[0]
 
     def _sizes(self, photo: Photo) -> list[tuple[int, int]]:
         """The sizes to look at, the photo's own first, each half as large as the one before."""
@@ -174,11 +180,32 @@ class Finder:
         return sum(math.prod(len(starts(n, TILE_PX, OVERLAP_PX)) for n in size) for size in self._sizes(photo))
 
 
-def combined(maps: Sequence[Tensor], how: Literal["neighbours", "max", "mean"]) -> Tensor:
-    """One map of those of several sizes, which are of one shape, the largest size first."""
-    if how == "neighbours" and len(maps) > 1:
-        maps = [(a + b) / 2 for a, b in pairwise(maps)]
-    return torch.stack(list(maps)).mean(0) if how == "mean" else reduce(torch.maximum, maps)
+@dataclass(eq=False)
+class Together:
+    """One map of those of several sizes, which are of one shape and come in order of size."""
+
+    how: Literal["neighbours", "max", "mean"]
+    count: int = 0
+    _before: Tensor | None = None
+    _so_far: Tensor | None = None
+
+    def add(self, found: Tensor) -> None:
+        self.count += 1
+        new, before, so_far = found, self._before, self._so_far
+        if self.how == "neighbours":
+            self._before = found
+            if before is None:
+                return
+            new = (found + before) / 2
+        if so_far is not None:
+            new = so_far + new if self.how == "mean" else torch.maximum(so_far, new)
+        self._so_far = new
+
+    def map(self) -> Tensor:
+        """Of all that was added, at least one map."""
+        found = self._before if self._so_far is None else self._so_far
+        assert found is not None
+        return found / self.count if self.how == "mean" else found
 
 
 def _kept(before: Tensor | None, hole: Tensor) -> Tensor:

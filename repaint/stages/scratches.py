@@ -26,8 +26,9 @@ class Scratches(Settings):
     """Find the damage of photos: what they have to be filled at.
 
     A detector is shown tiles of a photo at its own size and of ever smaller copies, for the same damage is thin in a
-    small scan and thick in a large one. So is that of Bringing-Old-Photos, which learned on 256-px crops of photos of
-    some 500 px at their own scale: its own program shrinks every photo to 256 px, where thin scratches vanish.
+    small scan and thick in a large one. Ours is shown the smallest first, and what it found there as a hint with the
+    next. That of Bringing-Old-Photos learned on 256-px crops of photos of some 500 px at their own scale, and takes no
+    hints; its own program shrinks every photo to 256 px, where thin scratches vanish.
     """
 
     detector: Literal["network", "filters"] = Field(
@@ -59,8 +60,9 @@ class Scratches(Settings):
     )
     combine: Literal["neighbours", "max", "mean"] = Field(
         default="neighbours",
-        description="of the sizes. max: the surest counts alone; mean: all must agree, and neither hairlines nor wide "
-        "tears are seen at all sizes; neighbours: the surest mean of two sizes, one half the other",
+        description="of the sizes, where a detector takes no hints. max: the surest counts alone; mean: all must agree, "
+        "and neither hairlines nor wide tears are seen at all sizes; neighbours: the surest mean of two sizes, one "
+        "half the other",
     )
     protect_faces: bool = Field(
         default=True, description="drop what lies within the eyes and mouths of faces, which look like damage"

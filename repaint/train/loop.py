@@ -218,11 +218,17 @@ def train(config: Training, task: Task, watch: Watch = lambda status: None) -> s
     return exported(task.name)
 
 
-def begin_from(name: str, network: nn.Module, detect: Callable[[Mapping[str, Tensor]], object] | None = None) -> None:
+def begin_from(
+    name: str,
+    network: nn.Module,
+    detect: Callable[[Mapping[str, Tensor]], object] | None = None,
+    fitted: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = dict,
+) -> None:
     """Give a network the weights of a file: a name of `repaint weights list`, or a path.
 
     Args:
         detect: says what is wrong with weights of another kind of network.
+        fitted: makes of them what this network needs.
 
     Raises:
         RunError, WeightsError: if they cannot be read, or are of another network.
@@ -233,7 +239,7 @@ def begin_from(name: str, network: nn.Module, detect: Callable[[Mapping[str, Ten
             detect(state)
     except ValueError as e:
         raise RunError(f"start_from: {name}: {e}") from None
-    begin_with(state, network, name)
+    begin_with(fitted(state), network, name)
 
 
 def begin_with(state: Mapping[str, Tensor], network: nn.Module, name: str) -> None:

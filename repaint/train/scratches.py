@@ -11,11 +11,13 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from ..archs.scratch_net import ScratchNet, ScratchNetConfig, build, detect
-from ..degrade import DAMAGED, damaged, lookalikes, scanned, seen, weathered
-from ..degrade.drawing import happens, number
-from ..degrade.painting import whole
+from ..archs.scratch_net import ScratchNet, ScratchNetConfig, build, detect, hint, taking_hints
+from ..degrade import DAMAGED, Damaged, damaged, lookalikes, scanned, seen, weathered
+from ..degrade.drawing import happens, number, pick
+from ..degrade.painting import SMALLEST_PX, scale_of, whole
+from ..holes import thicker_than
 from ..image import luma
+from ..tiling import resized
 from ..weights.detectors import WEAK
 from .data import Picture, Pictures, cut, varied
 from .loop import Shown, Watch, begin_from, train
@@ -27,6 +29,8 @@ from .stamps import read_stamps
 SOFT = ("stains", "white_borders")  # drawn, but no holes: colours to be mended, and the rim of a print
 HOLES = {name: likely for name, likely in DAMAGED.items() if name not in SOFT}
 HIDDEN = 0.25  # luma that a stain changes where it may be called damage or none
+THICK, HIDING = 6, 0.25  # nominal px, and luma that it has to change: thicker damage that hides less is a stain
+SMALLER = 0.5  # weight of the loss of what is found at smaller sizes
 FIRST_GUESS = 0.02  # what a new detector thinks of every pixel
 SHOWN = 6  # windows in a picture
 
@@ -41,8 +45,8 @@ class AgedWindow:
     """Luma (1, s, s) in [0, 1] of an aged window, and (1, s, s) of what each pixel is: 1 damage, 0 none, -1 unsaid.
 
     Damage is what hides the picture: scratches, hairs, dust, folds, tears. Stains and white borders are drawn and are
-    none. Unsaid is damage that its surroundings hide (`degrade.seen`), the soft rim of other damage, and a stain so
-    strong that it hides as much as a hole does.
+    none. Unsaid is damage that its surroundings hide (`degrade.seen`), the soft rim of other damage, what is thick and
+    yet shows the picture below, and a stain so strong that it hides as much as a hole does.
     """
 
     size: int
@@ -50,10 +54,14 @@ class AgedWindow:
     strength: float = 0.5
     clean_share: float = 0.0
     lookalikes: float = 0.0
+    enlarged: float = 0.0
     flip: bool = False
 
     def __call__(self, picture: Picture, g: Generator) -> tuple[Tensor, Tensor]:
-        image = (varied(cut(picture, self.size, g), g, flip=self.flip, grey_share=0) + 1) / 2
+        enlarge = 2 if happens(g, self.enlarged) and self.size >= 2 * SMALLEST_PX else 1
+        image = (varied(cut(picture, self.size // enlarge, g), g, flip=self.flip, grey_share=0) + 1) / 2
+        if self.flip:
+            image = torch.rot90(image, pick(g, (0, 1, 2, 3)), (1, 2))
         if happens(g, self.lookalikes):
             image = lookalikes(image, g)
         photo = weathered(image, g, strength=self.strength)
@@ -65,9 +73,52 @@ class AgedWindow:
         else:
             strength = self.strength * number(g, 0.2, 1.2)
             hard = damaged(below, g, HOLES, stamps=self.stamps, strength=min(1.0, strength))
-        unsaid = hard.damage | (hidden & ~rim)
-        truth = torch.where(seen(hard, below), 1.0, torch.where(unsaid, -1.0, 0.0))
+        truth = truth_of(hard, below).masked_fill(hidden & ~rim & ~hard.damage, -1)
+        if enlarge > 1:
+            large = F.interpolate(hard.image[None], scale_factor=enlarge, mode="bicubic")[0].clamp(0, 1)
+            hard = Damaged(large, _repeated(hard.damage, enlarge))
+            truth = _repeated(truth, enlarge)
         return luma(scanned(hard, g, strength=self.strength).image), truth
+
+
+def truth_of(hard: Damaged, below: Tensor) -> Tensor:
+    """(1, H, W): 1 where damage is to be found, -1 where it may be called damage or none, 0 where there is none.
+
+    Args:
+        below: (3, H, W), the picture before it was damaged.
+    """
+    said = seen(hard, below)
+    if said.any():
+        faint = (luma(hard.image) - luma(below)).abs() < HIDING
+        said = said & ~(faint & thicker_than(~hard.damage, THICK * scale_of(below)))
+    return torch.where(said, 1.0, torch.where(hard.damage, -1.0, 0.0))
+
+
+def looks(network: ScratchNet, luma: Tensor, sizes: int) -> list[Tensor]:
+    """Logits of luma (B, 1, H, W) at so many sizes, the smallest first, each a hint for the next.
+
+    Hints have no gradient: each size learns for itself. A network that takes none looks once.
+    """
+    H, W = luma.shape[-2:]
+    found: list[Tensor] = []
+    for k in reversed(range(sizes if network.config.hinted else 1)):
+        x = resized(luma, H >> k, W >> k).clamp(0, 1)
+        if found:
+            x = torch.cat([x, hint(torch.sigmoid(found[-1].detach()), x)], 1)
+        found.append(network(x).float())
+    return found
+
+
+def smaller(truth: Tensor, times: int) -> Tensor:
+    """The truth (B, 1, H, W) at 1 / times the size: damage if half of it is, unsaid if less or any of it is unsaid."""
+    if times == 1:
+        return truth
+    damage, any_unsaid = F.avg_pool2d((truth > 0).float(), times), F.max_pool2d((truth < 0).float(), times)
+    return torch.where(damage >= 0.5, 1.0, torch.where((damage > 0) | (any_unsaid > 0), -1.0, 0.0))
+
+
+def _repeated(x: Tensor, times: int) -> Tensor:
+    return x.repeat_interleave(times, 1).repeat_interleave(times, 2)
 
 
 class ScratchObjective(nn.Module):
@@ -79,9 +130,13 @@ class ScratchObjective(nn.Module):
         self.config = config
 
     def forward(self, luma: Tensor, truth: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        logits = self.network(luma).float()
-        focal = focal_loss(logits, truth, gamma=self.config.gamma, alpha=self.config.alpha)
-        dice = dice_loss(logits, truth)
+        sizes = int(torch.randint(1, self.config.sizes + 1, (1,)))
+        focal = dice = luma.new_zeros(())
+        for logits in looks(self.network, luma, sizes):
+            there = smaller(truth, truth.shape[-1] // logits.shape[-1])
+            weight = 1 if there is truth else SMALLER
+            focal = focal + weight * focal_loss(logits, there, gamma=self.config.gamma, alpha=self.config.alpha)
+            dice = dice + weight * dice_loss(logits, there)
         loss = focal + self.config.dice * dice
         return loss, {"loss": loss.detach(), "focal": focal.detach(), "dice": dice.detach()}
 
@@ -120,7 +175,7 @@ class ScratchTask:
             weight.mul_(0.1)
             bias.fill_(math.log(FIRST_GUESS / (1 - FIRST_GUESS)))
         if self.config.start_from is not None:
-            begin_from(self.config.start_from, network, detect)
+            begin_from(self.config.start_from, network, detect, taking_hints if network.config.hinted else dict)
         return ScratchObjective(network, self.config)
 
     def data(self, sources: Sequence[Source], *, seed: int, count: int, training: bool) -> Pictures:
@@ -129,7 +184,8 @@ class ScratchTask:
         stamps = read_stamps(folder) if folder is not None else ()
         # Half of what is held out is clean: false alarms are counted there.
         make = AgedWindow(
-            c.size, stamps, c.strength, c.clean_share if training else 0.5, c.lookalikes, c.flip and training
+            *(c.size, stamps, c.strength, c.clean_share if training else 0.5, c.lookalikes, c.enlarged),
+            flip=c.flip and training,
         )
         return Pictures(sources, make, seed=seed, count=count, cache_mb=c.cache_mb)
 
@@ -138,7 +194,7 @@ class ScratchTask:
         """1 - average precision, the best F1, and at the chosen threshold F1 of 2 px tolerance and false alarms."""
         marks = Marks()
         for image, truth in shown:
-            marks.add(torch.sigmoid(network(image)).cpu(), truth.cpu())
+            marks.add(self._found(network, image).cpu(), truth.cpu())
         threshold = marks.threshold(self.config.wrong_at_most)
         f1, at = marks.best_f1()
         return {
@@ -155,8 +211,12 @@ class ScratchTask:
         """Rows of what was shown, the truth with the unsaid in grey, and the probability."""
         image, truth = (x[:SHOWN] for x in shown[0])
         truth = torch.where(truth < 0, 0.3, truth)
-        rows = [torch.cat(list(row), dim=2) for row in (image, truth, torch.sigmoid(network(image)))]
+        rows = [torch.cat(list(row), dim=2) for row in (image, truth, self._found(network, image))]
         return torch.cat(rows, dim=1).expand(3, -1, -1).clamp(0, 1).float().cpu()
+
+    def _found(self, network: nn.Module, image: Tensor) -> Tensor:
+        assert isinstance(network, ScratchNet)
+        return torch.sigmoid(looks(network, image, self.config.sizes)[-1])
 
     def says(self, measured: Mapping[str, float]) -> dict[str, str]:
         architecture = {"name": "scratch_net", **self.config.network.model_dump()}

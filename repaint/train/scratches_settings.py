@@ -7,11 +7,17 @@ from pydantic import Field, ValidationInfo, field_validator
 from .settings import PatchNetwork, Training
 
 
+class ScratchNetwork(PatchNetwork):
+    """The network of a scratch detector."""
+
+    hinted: bool = Field(default=True, description="also shown what it found in the window at half the size")
+
+
 class TrainScratches(Training):
     """A detector of damage in photographs, trained on new ones that were aged."""
 
     size: int = Field(default=256, ge=32, description="px of the windows that are aged")
-    network: PatchNetwork = PatchNetwork()
+    network: ScratchNetwork = ScratchNetwork()
     stamps: str | None = Field(
         default=None, description="a folder of grey images of damage, white = damaged; if none, damage is drawn alone"
     )
@@ -23,6 +29,15 @@ class TrainScratches(Training):
     lookalikes: float = Field(
         default=0.3, ge=0, le=1, description="share of windows with wires, hair, bars, branches or writing drawn in"
     )
+    enlarged: float = Field(
+        default=0.2, ge=0, le=1, description="share of windows aged at half their size: thick damage, as in large scans"
+    )
+    sizes: int = Field(
+        default=3,
+        ge=1,
+        description="sizes a window is shown at, each half the next, if the network takes hints; of each step, these "
+        "or fewer",
+    )
     gamma: float = Field(default=2.0, ge=0, description="of the focal loss: how little the sure pixels count")
     alpha: float = Field(default=0.5, gt=0, lt=1, description="of the focal loss: how much damage counts")
     dice: float = Field(default=1.0, ge=0, description="weight of the Dice loss beside the focal one")
@@ -32,5 +47,5 @@ class TrainScratches(Training):
 
     @field_validator("network")
     @classmethod
-    def _fits(cls, network: PatchNetwork, info: ValidationInfo) -> PatchNetwork:
+    def _fits(cls, network: ScratchNetwork, info: ValidationInfo) -> ScratchNetwork:
         return network.fitting(info.data["size"]) if "size" in info.data else network

@@ -29,10 +29,12 @@ class LoadedDetector(LoadedNetwork[nn.Module]):
         network: logits (B, 1, H, W) of damage in luma (B, 1, H, W) in [0, 1], of any size.
         threshold: the probability from which on a pixel is damage, as the weights say; 0.5 if they say nothing.
         weak: of the odds of `threshold`: what suffices where it touches damage.
+        hinted: it may also be shown a hint, (B, 2, H, W) in all; see `archs.scratch_net`.
     """
 
     threshold: float = 0.5
     weak: float = 1.0
+    hinted: bool = False
 
 
 class Published(nn.Module):
@@ -64,6 +66,7 @@ def load_detector(
     """
     found = loaded(name, _detect, _build, weights_dir)
     remarks = found.remarks
+    hinted = isinstance(found.network, ScratchNet) and found.network.config.hinted
     if isinstance(found.network, Bopbtl):
         network, threshold, weak = Published(found.network), PUBLISHED_THRESHOLD, 1.0
         if precision != "float32":
@@ -73,7 +76,7 @@ def load_detector(
         threshold, weak = LoadedDetector.threshold, WEAK
     network.to(device).to(memory_format=torch.channels_last)
     threshold = _threshold(found.metadata.get("threshold", str(threshold)), name)
-    return LoadedDetector(network.eval(), found.sha256, found.metadata, remarks, threshold, weak)
+    return LoadedDetector(network.eval(), found.sha256, found.metadata, remarks, threshold, weak, hinted)
 
 
 def _detect(state: State) -> ScratchNetConfig | BopbtlConfig:
