@@ -20,10 +20,11 @@ def restore_command(
     ] = "balanced",
     scratches: Annotated[bool, typer.Option(help="Find damage and fill it.")] = True,
     faces: Annotated[bool, typer.Option(help="Restore faces.")] = True,
+    denoise: Annotated[bool, typer.Option("--denoise", help="Clean grain, noise and JPEG blocks.")] = False,
     color: Annotated[bool, typer.Option(help="Correct faded colours and casts.")] = True,
     scale: Annotated[float, typer.Option(help="How many times as wide and high.")] = 1.0,
     sensitivity: Annotated[float, typer.Option(help="Of finding damage, 0..1: more finds more, and errs more.")] = 0.5,
-    strength: Annotated[float, typer.Option(help="Of what is done to faces and colours, 0..1.")] = 0.8,
+    strength: Annotated[float, typer.Option(help="Of what is done to faces, noise and colours, 0..1.")] = 0.8,
     mask: Annotated[
         Path | None, typer.Option(help="What to fill beside what is found; for a folder, a folder of masks.")
     ] = None,
@@ -58,6 +59,7 @@ def restore_command(
             "prior": prior,
             "scratches": scratches,
             "faces": faces,
+            "denoise": denoise,
             "color": color,
             "scale": scale,
             "sensitivity": sensitivity,

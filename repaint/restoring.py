@@ -34,8 +34,14 @@ class Restore(Settings):
     sensitivity: float = Field(default=0.5, ge=0, le=1, description="of finding damage: more finds more, and errs more")
     faces: bool = Field(default=True, description="restore faces")
     scale: float = Field(default=1.0, ge=1, le=16, description="how many times as wide and high; 1 = as it is")
+    denoise: bool = Field(default=False, description="clean grain, noise and JPEG blocks; enlarging does so anyway")
     color: bool = Field(default=True, description="correct faded colours and casts")
-    strength: float = Field(default=0.8, ge=0, le=1, description="of what is done to faces and colours")
+    strength: float = Field(default=0.8, ge=0, le=1, description="of what is done to faces, noise and colours")
+    mender: str | None = Field(
+        default="mender",
+        description="what fills thin damage at once: a name of `repaint weights list`, or a path; none: the prior "
+        "fills it all, as it does with preset paper",
+    )
 
     def stages(self, *, masked: bool = False) -> tuple[Stage, ...]:
         """The stages of a run.
@@ -51,16 +57,20 @@ class Restore(Settings):
             found.append(Stage(scratches=Scratches(sensitivity=self.sensitivity)))
         if self.scratches or masked:
             sampler = Sampler.model_validate(self.preset)
-            mender = None if self.preset == "paper" else "mender"
+            mender = None if self.preset == "paper" else self.mender
             found.append(Stage(inpaint=Inpaint(prior=self.prior, sampler=sampler, mender=mender, mend_px=MEND_PX)))
         if self.faces:
             found.append(Stage(faces=Faces(strength=self.strength)))
         if self.scale > 1:
             found.append(Stage(upscale=Upscale(scale=self.scale)))
+        elif self.denoise:
+            found.append(Stage(upscale=Upscale(scale=1, strength=self.strength)))
         if self.color:
             found.append(Stage(color=Color(strength=self.strength)))
         if not found:
-            raise RunError("nothing to do: scratches, faces and color are left out, scale is 1 and there is no mask")
+            raise RunError(
+                "nothing to do: scratches, faces, denoise and color are left out, scale is 1 and there is no mask"
+            )
         return tuple(found)
 
     def pipeline(self, device: Device = "auto", precision: Precision = "float32", *, masked: bool = False) -> Pipeline:

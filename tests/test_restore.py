@@ -37,12 +37,25 @@ def test_enlarging_alone_leaves_the_rest_out(photo, tmp_path):
     assert np.asarray(Image.open(tmp_path / "new.png")).shape[:2] == (120, 144)
 
 
+def test_noise_alone_is_cleaned_if_asked_for(photo, tmp_path):
+    smooth = np.asarray(Image.open(photo)).astype(float)
+    noisy = smooth + np.random.default_rng(0).normal(0, 12, smooth.shape)
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(photo)
+    words = ("--no-scratches", "--no-faces", "--no-color", "--denoise", "--strength", "1")
+    assert called("restore", photo, "--out", tmp_path / "new.png", *words).code == 0
+    new = np.asarray(Image.open(tmp_path / "new.png")).astype(float)
+    assert new.shape == smooth.shape
+    assert np.abs(new - smooth).mean() < 0.85 * np.abs(noisy - smooth).mean()
+
+
 @pytest.mark.parametrize("folder", [False, True])
 def test_nothing_to_do_is_said_before_any_work(photo, tmp_path, folder):
     source = photo.parent if folder else photo
     said = called("restore", source, "--out", tmp_path / "new.png", "--no-scratches", "--no-faces", "--no-color")
     assert said.code == 2
-    assert said.error == "nothing to do: scratches, faces and color are left out, scale is 1 and there is no mask"
+    assert (
+        said.error == "nothing to do: scratches, faces, denoise and color are left out, scale is 1 and there is no mask"
+    )
 
 
 @pytest.mark.parametrize(

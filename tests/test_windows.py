@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from repaint.diffusion import Denoised, NetworkPrior, Windowed, linear_schedule
+from repaint.diffusion import Denoised, NetworkPrior, Packed, Windowed, linear_schedule
 from repaint.tiling import corners, feather, resized, starts
 
 from . import tiny
@@ -180,7 +180,29 @@ def test_arguments_are_left_as_they_are():
     assert torch.equal(x_t, before[1])
 
 
+@pytest.mark.parametrize(("height", "width"), CANVASES)
+@pytest.mark.parametrize("more", [False, True])
+def test_what_windows_see_can_be_held_in_a_row(height, width, more):
+    hole, x_t = some_holes(height, width, 3), tiny.drawn(1, 3, height, width)
+    spread, packed = Pointwise(torch.sin, more=more), Pointwise(torch.sin, more=more)
+    on_canvas, in_row = windowed(spread, hole), Packed(packed, 16, hole, 4, 3)
+    said, row = on_canvas(x_t, 5), in_row(in_row.pack(x_t), 5)
+    for on_canvas_says, row_says in zip(said, row, strict=True):
+        if on_canvas_says is None:
+            assert row_says is None
+        else:
+            torch.testing.assert_close(row_says, in_row.pack(on_canvas_says))
+    assert packed.shown == spread.shown
+    assert in_row.pack(hole.float()).sum() == hole.sum()
+    black = torch.zeros_like(x_t)
+    back = in_row.unpack(in_row.pack(x_t), black)
+    assert torch.equal(in_row.pack(back), in_row.pack(x_t))
+    assert torch.equal(back != 0, in_row.unpack(torch.ones_like(in_row.pack(x_t)), black) > 0)
+    assert not black.any()
+
+
 def test_schedule_is_that_of_the_prior():
+    assert Packed(Pointwise(), 16, torch.ones(1, 1, 16, 16, dtype=torch.bool), 4).schedule is SCHEDULE
     assert windowed(Pointwise(), torch.ones(1, 1, 16, 16, dtype=torch.bool)).schedule is SCHEDULE
 
 

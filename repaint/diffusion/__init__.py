@@ -6,7 +6,7 @@ from .process import Denoised, Denoiser, p_step, q_sample, q_step
 from .repaint import Sample, repaint
 from .schedule import Schedule, State, cosine_schedule, from_betas, linear_schedule, spaced
 from .time_travel import network_calls, time_travel
-from .windowed import Windowed
+from .windowed import Packed, Windowed
 
 __all__ = [
     "Denoised",
@@ -14,6 +14,7 @@ __all__ = [
     "Guided",
     "NetworkPrior",
     "Noise",
+    "Packed",
     "Sample",
     "Schedule",
     "State",

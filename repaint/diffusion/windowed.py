@@ -66,3 +66,66 @@ class Windowed:
     def _cut(self, x: Tensor, place: tuple[int, int, int]) -> Tensor:
         b, top, left = place
         return x[b, :, top : top + self.size, left : left + self.size]
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """A `Denoiser` for those pixels of one canvas that some window sees, in a row: (1, C, 1, N).
+
+    Says of them what `Windowed` says, in the memory of the windows, however large the canvas is.
+
+    Attributes:
+        hole: (1, 1, H, W) bool; windows that no hole touches are not run.
+    """
+
+    denoiser: Denoiser
+    size: int
+    hole: Tensor
+    overlap: int
+    batch: int = 8
+    _index: Tensor = field(init=False)  # (N,) of each pixel in the canvas, row after row
+    _windows: Tensor = field(init=False)  # (W, size * size) of each window's pixels in the row
+    _shares: Tensor = field(init=False)  # (W, 1, size * size) of each window at its pixels
+
+    def __post_init__(self) -> None:
+        H, W = self.hole.shape[-2:]
+        places = corners(self.hole[0], self.size, self.overlap)
+        seen = torch.zeros(H, W, dtype=torch.bool)
+        parts = [(slice(top, top + self.size), slice(left, left + self.size)) for top, left in places]
+        for part in parts:
+            seen[part] = True
+        order = seen.flatten().cumsum(0, dtype=torch.int32).view(H, W) - 1
+        windows = torch.stack([order[part].flatten() for part in parts]).long()
+        weights = feather(self.size, self.overlap).flatten()
+        total = torch.zeros(int(seen.sum())).index_add_(0, windows.flatten(), weights.repeat(len(parts)))
+        for name, value in {
+            "_index": seen.flatten().nonzero()[:, 0],
+            "_windows": windows,
+            "_shares": (weights / total[windows])[:, None],
+        }.items():
+            object.__setattr__(self, name, value.to(self.hole.device))
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.denoiser.schedule
+
+    def pack(self, x: Tensor) -> Tensor:
+        """(1, C, 1, N) of a canvas (1, C, H, W)."""
+        return x.flatten(2)[:, :, None, self._index]
+
+    def unpack(self, row: Tensor, onto: Tensor) -> Tensor:
+        """A copy of the canvas `onto` (1, C, H, W) with the pixels of a row (1, C, 1, N) in it."""
+        canvas = onto.clone(memory_format=torch.contiguous_format)
+        canvas.view(*onto.shape[:2], -1)[:, :, self._index] = row[:, :, 0]
+        return canvas
+
+    def __call__(self, x_t: Tensor, t: State) -> Denoised:
+        blended: dict[str, Tensor] = {}
+        windows, shares = self._windows.split(self.batch), self._shares.split(self.batch)
+        for at, share in zip(windows, shares, strict=True):
+            shown = x_t[0, :, 0, at].transpose(0, 1).unflatten(2, (self.size, self.size))
+            for name, answer in self.denoiser(shown, t)._asdict().items():
+                if answer is not None:
+                    row = blended.setdefault(name, torch.zeros_like(x_t))
+                    row[0, :, 0].index_add_(1, at.flatten(), (answer.flatten(2) * share).transpose(0, 1).flatten(1))
+        return Denoised(**blended)

@@ -23,7 +23,7 @@ from .device import device_name, prepared
 from .frugal import FewerAtOnce
 from .inpaint import Inpaint, InpaintStage
 from .mending import Mender
-from .native import Pass, Walk, canvases, fill, plan
+from .native import Pass, Walk, canvases, fill, is_large, plan
 from .progress import Device, Precision, Progress
 
 COLOURS = 50_000  # of a photo or canvas, looked at to tell its tone
@@ -222,10 +222,14 @@ class Filler:
             yield Job(at, seed, k, known, keep, top, left, weights[here], plan(keep, self.size, self.walk), like)
 
     def _groups(self, jobs: Sequence[Job]) -> list[list[Job]]:
-        """Jobs that share network calls, `batch_size` at most; alone where windows cannot tell whose class is whose."""
+        """Jobs that share network calls, `batch_size` at most.
+
+        Alone are those that are large, and those whose windows cannot tell whose class is whose.
+        """
         found: dict[object, list[Job]] = {}
         for job in jobs:
             alone = self.classes and any(p.shape != (self.size, self.size) for p in job.passes)
+            alone = alone or any(is_large(p.shape, self.size) for p in job.passes)
             found.setdefault((job.at, job.nth) if alone else job.alike, []).append(job)
         most = self.batch_size
         return [jobs[i : i + most] for jobs in found.values() for i in range(0, len(jobs), most)]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..diffusion import Denoiser, Noise, State, Windowed, network_calls, q_sample, repaint
+from ..diffusion import Denoiser, Noise, Packed, State, Windowed, network_calls, q_sample, repaint
 from ..holes import boxes_of_holes, hole_depth, smoothly_filled, thicker_than
 from ..tiling import corners, resized
 
@@ -18,6 +19,7 @@ THIN = 1 / 4  # of the prior's window: holes thinner than this are filled at the
 COARSEST_DEPTH = 1 / 32  # of the window: how deep the deepest hole still is at the coarsest level
 OVERLAP = 1 / 4  # of the window
 WHOLE = 4  # windows: a photo no larger than this is worked on whole
+LARGE = 64  # windows: of a larger canvas only what windows see is held in memory
 
 
 @dataclass(frozen=True)
@@ -154,14 +156,36 @@ def fill(
         here = guess if passes[0].on_top else shrunk(known, keep, h, w)
         begin, start = walk.begin(share), None
         if share < 1:
-            now = torch.where(here_keep >= 1, here, resized(guess, h, w).clamp(-1, 1))
-            start = q_sample(denoiser.schedule, now, begin, noise.like(now))
-        at = denoiser if (h, w) == (size, size) else Windowed(denoiser, size, here_keep < 1, overlap_of(size), batch)
+            guess = torch.where(here_keep >= 1, here, resized(guess, h, w).clamp(-1, 1))
+        at: Denoiser = denoiser
+        row, onto, unpack = here, here, _itself
+        if is_large((h, w), size):
+            at = packed = Packed(denoiser, size, here_keep < 1, overlap_of(size), batch)
+            here, here_keep, guess = (packed.pack(x) for x in (here, here_keep, guess))
+            unpack = packed.unpack
+        elif (h, w) != (size, size):
+            at = Windowed(denoiser, size, here_keep < 1, overlap_of(size), batch)
+        if share < 1:
+            start = q_sample(denoiser.schedule, guess, begin, noise.like(guess))
         per_call = [p.windows(size) for p in passes]
         for sample in repaint(at, here, here_keep, walk.times(begin), noise, start=start):
             calls = [c + n for c, n in zip(calls, per_call, strict=True)]
-            guess = torch.where(here_keep >= 1, here, sample.x_t if sample.t == 0 else sample.x_0)
-            yield calls, lambda guess=guess: resized(guess, H, W)
+            row = torch.where(here_keep >= 1, here, sample.x_t if sample.t == 0 else sample.x_0)
+            yield calls, partial(_shown, row, onto, unpack, (H, W))
+        guess = unpack(row, onto)
+
+
+def is_large(shape: tuple[int, int], size: int) -> bool:
+    """Whether of a canvas of this shape only what windows see is held; such a one is worked on alone."""
+    return math.prod(shape) > LARGE * size**2
+
+
+def _itself(row: Tensor, onto: Tensor) -> Tensor:
+    return row
+
+
+def _shown(row: Tensor, onto: Tensor, unpack: Callable[[Tensor, Tensor], Tensor], shape: tuple[int, int]) -> Tensor:
+    return resized(unpack(row, onto), *shape)
 
 
 def overlap_of(size: int) -> int:

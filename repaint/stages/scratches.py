@@ -60,8 +60,8 @@ class Scratches(Settings):
     )
     combine: Literal["neighbours", "max", "mean"] = Field(
         default="neighbours",
-        description="of the sizes, where a detector takes no hints. max: the surest counts alone; mean: all must agree, "
-        "and neither hairlines nor wide tears are seen at all sizes; neighbours: the surest mean of two sizes, one "
+        description="of the sizes, where a detector takes no hints. max: the surest counts alone; mean: all must agree,"
+        " and neither hairlines nor wide tears are seen at all sizes; neighbours: the surest mean of two sizes, one "
         "half the other",
     )
     protect_faces: bool = Field(

@@ -1,0 +1,91 @@
+"""`repaint restore` on photos that nobody expects: all of them come out, or one line says why not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from .command import called
+
+WORDS = ("--preset", "fast")
+
+
+def pixels(height: int, width: int, channels: int = 3) -> np.ndarray:
+    """A smooth picture with a white line across it, uint8."""
+    y, x = np.mgrid[:height, :width]
+    made = np.stack([90 + 30 * np.sin(x / 9 + c) + 20 * np.cos(y / 7) for c in range(channels)], 2).astype(np.uint8)
+    made[height // 2] = 250
+    return made
+
+
+def restored(path: Path, *words: object) -> Image.Image:
+    out = path.with_name("new.png")
+    said = called("restore", path, "--out", out, *WORDS, *words)
+    assert said.code == 0, said.error
+    with Image.open(out) as new:
+        return new.copy()
+
+
+@pytest.mark.parametrize("sides", [(1, 1), (1, 40), (16, 16), (31, 33), (24, 1500)])
+def test_photos_of_any_sides_keep_them(tmp_path, sides):
+    Image.fromarray(pixels(*sides)).save(tmp_path / "old.png")
+    assert restored(tmp_path / "old.png").size == sides[::-1]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK"])
+def test_photos_of_any_mode_come_out_as_they_look(tmp_path, mode):
+    Image.fromarray(pixels(48, 40)).convert(mode).save(tmp_path / "old.tif")
+    new = restored(tmp_path / "old.tif", "--no-color")
+    with Image.open(tmp_path / "old.tif") as photo:
+        old = np.asarray(photo.convert("RGB")).astype(float)
+    assert new.size == (40, 48)
+    assert ("A" in new.mode) == ("A" in mode)
+    assert np.abs(np.asarray(new.convert("RGB")) - old).mean() < 15
+
+
+def test_16_bits_stay_16_bits(tmp_path):
+    tifffile.imwrite(tmp_path / "old.tif", pixels(40, 48).astype(np.uint16) * 257 + 3)
+    out = tmp_path / "new.tif"
+    said = called("restore", tmp_path / "old.tif", "--out", out, *WORDS, "--no-color", "--no-faces")
+    assert said.code == 0, said.error
+    assert tifffile.imread(out).dtype == np.uint16
+
+
+def test_a_photo_without_a_face_says_so(tmp_path):
+    Image.fromarray(pixels(64, 64)).save(tmp_path / "old.png")
+    said = called("restore", tmp_path / "old.png", "--out", tmp_path / "new.png", *WORDS)
+    assert any("no face of" in line for line in said.lines)
+
+
+def test_a_photo_of_which_nothing_is_known_is_filled(tmp_path):
+    Image.fromarray(pixels(40, 48)).save(tmp_path / "old.png")
+    Image.new("L", (48, 40), 0).save(tmp_path / "mask.png")
+    new = restored(tmp_path / "old.png", "--mask", tmp_path / "mask.png", "--no-scratches", "--no-faces", "--no-color")
+    assert np.asarray(new).std() > 1
+
+
+def test_a_mask_of_another_size_is_one_line(tmp_path):
+    Image.fromarray(pixels(40, 48)).save(tmp_path / "old.png")
+    Image.new("L", (48, 41), 0).save(tmp_path / "mask.png")
+    said = called("restore", tmp_path / "old.png", "--out", tmp_path / "new.png", "--mask", tmp_path / "mask.png")
+    assert said.code == 2
+    assert "48 x 41" in said.error
+    assert "48 x 40" in said.error
+
+
+@pytest.mark.parametrize("content", [b"", b"not a picture", "half"])
+def test_what_is_no_picture_is_one_line_and_nothing_is_written(tmp_path, content):
+    path = tmp_path / "old.png"
+    if content == "half":
+        Image.fromarray(pixels(64, 64)).save(path)
+        content = path.read_bytes()[: path.stat().st_size // 2]
+    path.write_bytes(content)
+    said = called("restore", path, "--out", tmp_path / "new.png", *WORDS)
+    assert said.code == 2
+    assert said.error.startswith(f"{path}: ")
+    assert "\n" not in said.error
+    assert not (tmp_path / "new.png").exists()
