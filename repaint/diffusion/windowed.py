@@ -57,7 +57,9 @@ class Windowed:
             for name, answer in said._asdict().items():
                 if answer is None:
                     continue
-                canvas = blended.setdefault(name, torch.zeros_like(x_t))
+                if name not in blended:
+                    blended[name] = torch.zeros_like(x_t)
+                canvas = blended[name]
                 for i, place in enumerate(places):
                     share = self._weights[0] / self._cut(self._total, place)
                     self._cut(canvas, place).add_(answer[i] * share)
@@ -125,7 +127,10 @@ class Packed:
         for at, share in zip(windows, shares, strict=True):
             shown = x_t[0, :, 0, at].transpose(0, 1).unflatten(2, (self.size, self.size))
             for name, answer in self.denoiser(shown, t)._asdict().items():
-                if answer is not None:
-                    row = blended.setdefault(name, torch.zeros_like(x_t))
-                    row[0, :, 0].index_add_(1, at.flatten(), (answer.flatten(2) * share).transpose(0, 1).flatten(1))
+                if answer is None:
+                    continue
+                if name not in blended:
+                    blended[name] = torch.zeros_like(x_t)
+                shared = (answer.flatten(2) * share).transpose(0, 1).flatten(1)
+                blended[name][0, :, 0].index_add_(1, at.flatten(), shared)
         return Denoised(**blended)
