@@ -9,10 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from repaint.degrade import DAMAGED, DAMAGING, Damaged, aged, damaged, scanned, seen, weathered
+from repaint.degrade import DAMAGED, DAMAGING, Damaged, aged, damaged, scanned, weathered
 from repaint.degrade.painting import whole
 from repaint.holes import grown
 from repaint.image import luma, read_photo
+from repaint.train.scratches import truth_of
 
 from .pictures import images_in
 
@@ -63,7 +64,8 @@ def spoiled_photos(photos: Sequence[Tensor], stamps: Sequence[Tensor], seed: int
 def hole_cases(photos: Sequence[Tensor], stamps: Sequence[Tensor], seed: int) -> Iterator[Case]:
     """Old photographs, of whose damage that counts which hides the picture and can be seen.
 
-    Stains and the rim of a print are no damage; where they hide as much as a hole would, it is not counted.
+    Stains and the rim of a print are no damage; where they hide as much as a hole would, it is not counted. Nor is what
+    is thick and yet shows the picture below: `train.scratches.truth_of`, as detectors are trained.
     """
     for i, photo in enumerate(photos):
         g = _generator(seed + i)
@@ -71,7 +73,7 @@ def hole_cases(photos: Sequence[Tensor], stamps: Sequence[Tensor], seed: int) ->
         below = damaged(clean, g, {name: DAMAGED[name] for name in SOFT}, strength=STRENGTH)
         above = damaged(below.image, g, HOLES, stamps=stamps, strength=STRENGTH)
         hidden = (luma(below.image) - luma(clean)).abs() > HIDDEN
-        truth = _truth(above, below.image).masked_fill(hidden & ~above.damage, -1)
+        truth = truth_of(above, below.image).masked_fill(hidden & ~above.damage, -1)
         yield Case(scanned(above, g, strength=STRENGTH).image, truth)
 
 
@@ -81,7 +83,7 @@ def cases_of(kind: str, photos: Sequence[Tensor], seed: int) -> Iterator[Case]:
         g = _generator(seed + i)
         below = weathered(photo, g, strength=STRENGTH)
         canvas = DAMAGING[kind](below, STRENGTH, g)
-        yield Case(scanned(canvas, g, strength=STRENGTH).image, _truth(canvas, below))
+        yield Case(scanned(canvas, g, strength=STRENGTH).image, truth_of(canvas, below))
 
 
 def photos_in(folder: Path, size: int, count: int) -> list[Tensor]:
@@ -126,10 +128,6 @@ def met(hole: Tensor, truth: Tensor, tolerance_px: int = TOLERANCE_PX) -> Met:
 def _middle(image: Tensor, size: int) -> Tensor:
     top, left = (max(0, (side - size) // 2) for side in image.shape[1:])
     return image[:, top : top + size, left : left + size]
-
-
-def _truth(canvas: Damaged, below: Tensor) -> Tensor:
-    return torch.where(canvas.damage, torch.where(seen(canvas, below), 1.0, -1.0), 0.0)
 
 
 def _generator(seed: int) -> Generator:

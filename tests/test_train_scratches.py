@@ -16,13 +16,22 @@ from torch import Generator
 from repaint import RunError
 from repaint.archs import scratch_net
 from repaint.config import resolved
-from repaint.degrade import LEVEL, lookalikes
+from repaint.degrade import LEVEL, Damaged, lookalikes
 from repaint.degrade.lookalikes import LOOKALIKES
 from repaint.degrade.painting import FAINT
 from repaint.train import scratches
 from repaint.train.data import Picture
 from repaint.train.marks import Marks
-from repaint.train.scratches import AgedWindow, ScratchTask, dice_loss, focal_loss, train_scratches
+from repaint.train.scratches import (
+    AgedWindow,
+    ScratchTask,
+    dice_loss,
+    focal_loss,
+    looks,
+    smaller,
+    train_scratches,
+    truth_of,
+)
 from repaint.train.scratches_settings import TrainScratches
 from repaint.train.settings import Source
 from repaint.train.stamps import read_stamps
@@ -186,6 +195,71 @@ def test_what_is_called_damage_can_be_seen(monkeypatch):
         assert (off[truth == 0] < 1e-4).all()
         seen += int((truth > 0).sum())
     assert seen > 0
+
+
+def test_what_is_thick_and_shows_the_picture_below_may_be_called_a_stain():
+    below = torch.full((3, 128, 128), 0.5)
+    damage = torch.zeros(1, 128, 128, dtype=torch.bool)
+    damage[:, 20:22], damage[:, 60:100, 10:40], damage[:, 60:100, 70:100] = True, True, True
+    change = torch.zeros(1, 128, 128)
+    change[:, 20:22], change[:, 60:100, 10:40], change[:, 60:100, 70:100] = 0.15, 0.15, 0.4
+    truth = truth_of(Damaged(below + change, damage), below)[0]
+    assert (truth[20:22] == 1).all()  # faint and thin
+    assert (truth[65:95, 15:35] == -1).all()  # faint and thick
+    assert (truth[60:100, 70:100] == 1).all()
+    assert (truth[~damage[0]] == 0).all()
+
+
+def test_windows_aged_at_half_their_size_have_damage_in_squares():
+    make = AgedWindow(64, enlarged=1)
+    shown = [make(GREY, seeded(seed)) for seed in range(10)]
+    assert all(luma.shape == truth.shape == (1, 64, 64) for luma, truth in shown)
+    for _, truth in shown:
+        assert torch.equal(truth, truth[:, ::2, ::2].repeat_interleave(2, 1).repeat_interleave(2, 2))
+
+
+# --- looking at several sizes ---
+
+
+def test_each_size_is_a_hint_for_the_next_and_hints_have_no_gradient():
+    network = scratch_net.build(scratch_net.ScratchNetConfig(8, (1, 2), patch=2, hinted=True))
+    luma, shown = torch.rand(2, 1, 32, 32, generator=seeded(0)), []
+    network.register_forward_pre_hook(lambda module, args: shown.append(args[0]))
+    found = looks(network, luma, 3)
+    assert [tuple(x.shape) for x in shown] == [(2, 1, 8, 8), (2, 2, 16, 16), (2, 2, 32, 32)]
+    assert torch.equal(shown[2][:, :1], luma)
+    assert not any(x.requires_grad for x in shown)
+    for hint, before in zip(shown[1:], found, strict=False):
+        torch.testing.assert_close(hint[:, 1:], scratch_net.hint(torch.sigmoid(before), hint))
+
+
+def test_one_that_takes_no_hints_looks_once():
+    network = scratch_net.build(scratch_net.ScratchNetConfig(8, (1, 2)))
+    luma = torch.rand(1, 1, 32, 32)
+    (once,) = looks(network, luma, 3)
+    assert torch.equal(once, network(luma))
+
+
+def test_one_that_begins_to_take_hints_says_what_it_said_before():
+    deaf = scratch_net.build(scratch_net.ScratchNetConfig(8, (1, 2), patch=2))
+    hinted = scratch_net.build(scratch_net.ScratchNetConfig(8, (1, 2), patch=2, hinted=True))
+    hinted.load_state_dict(scratch_net.taking_hints(deaf.state_dict()))
+    luma, hint = torch.rand(2, 2, 1, 32, 32, generator=seeded(0))
+    for shown in (luma, torch.cat([luma, hint], 1)):
+        torch.testing.assert_close(hinted(shown), deaf(luma))
+    again = scratch_net.taking_hints(hinted.state_dict())
+    assert torch.equal(again["stem.weight"], hinted.state_dict()["stem.weight"])
+
+
+def test_of_a_smaller_size_damage_is_what_is_damaged_by_half():
+    truth = torch.zeros(1, 1, 4, 8)
+    truth[..., :2, :2] = 1  # all
+    truth[..., 0, 2:4] = 1  # half
+    truth[..., 0, 4] = 1  # a quarter
+    truth[..., 2, 0] = -1
+    expected = [[1, 1, -1, 0], [-1, 0, 0, 0]]
+    assert smaller(truth, 2)[0, 0].tolist() == expected
+    assert smaller(truth, 1) is truth
 
 
 @pytest.mark.parametrize("kind", LOOKALIKES)
