@@ -1,5 +1,6 @@
 #!/bin/sh
-# Fetch the published weights into data/pretrained. A thin call of `repaint weights get`, which checks and resumes.
+# Fetch the published weights into data/pretrained. A thin call of `repaint weights get`, which resumes, and
+# checks those files whose hash is known.
 set -eu
 
 usage() {

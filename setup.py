@@ -17,7 +17,7 @@ setup(
     package_data={"repaint": ["weights/embedded/*.safetensors", "*.html.j2", "py.typed"]},
     entry_points={"console_scripts": ["repaint = repaint.cli:main"]},
     install_requires=[
-        "torch>=2.6",  # the networks; 2.6 is the first to unpickle weights only
+        "torch>=2.6",  # the networks
         "torchvision",  # facexlib and spandrel import it
         "numpy>=1.26",  # pixels between Pillow and torch
         "pillow>=11",  # 8-bit images, EXIF, ICC

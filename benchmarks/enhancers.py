@@ -1,7 +1,7 @@
 """Super-resolvers and face restorers beside what costs nothing: python benchmarks/enhancers.py FOLDER WEIGHTS...
 
     python benchmarks/enhancers.py PHOTOS upscale-x2 upscale-x4 --out log/enhancers      beside bicubic
-    python benchmarks/enhancers.py FACES face --out log/enhancers                        beside the poor face itself
+    python benchmarks/enhancers.py FACES face-128 --out log/enhancers                    beside the poor face itself
 
 Each clean picture of FOLDER is made poor in three ways, the same at every run: only shrunk (by Pillow's bicubic filter;
 faces stay as they are), and by `repaint.train.pairs.poor_copy` at two strengths. Colour shift is what the network does

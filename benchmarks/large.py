@@ -7,6 +7,7 @@ filling takes beyond the loaded weights. The whole image = the same sampler with
 counted, its seconds are those calls times the seconds a call took here. Beside OpenCV's fills.
 
     python benchmarks/large.py --presets fast,balanced,quality --megapixels 12
+    python benchmarks/large.py --restore                   all of `repaint restore`, stage by stage
     python benchmarks/large.py --half --out DIR            a 1024-px photo of which half is a hole, to look at
 """
 
@@ -32,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.fills import CLASSICAL
 from repaint.image import Photo, write_photo
+from repaint.restoring import Restore
 from repaint.stages.inpaint import Inpaint
 from repaint.stages.native import canvases, overlap_of
 from repaint.stages.progress import Device
@@ -47,11 +49,15 @@ def main(
     mender: str = "mender",
     megapixels: Annotated[float, typer.Option(min=0.1)] = 12,
     half: Annotated[bool, typer.Option("--half", help="instead: half of a 1024-px photo")] = False,
+    whole: Annotated[bool, typer.Option("--restore", help="instead: find the scratches, too, and all stages")] = False,
     out: Annotated[Path | None, typer.Option(help="where the filled photos go")] = None,
     device: Device = "cpu",
     one: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     photo = halved() if half else scratched(megapixels)
+    if one is not None and whole:
+        print("RESULT " + json.dumps(restored(photo, one, device, out)))
+        return
     if one is not None:
         print("RESULT " + json.dumps(filled(photo, json.loads(one), device, out)))
         return
@@ -59,15 +65,18 @@ def main(
     _, H, W = photo.rgb.shape
     share = 100 * (~photo.keep).float().mean().item()
     print(f"{W} x {H} px, {share:.2f} % to fill; torch {torch.__version__}, {torch.get_num_threads()} threads\n")
+    if whole:
+        for preset in presets.split(","):
+            row = _alone(preset)
+            seconds = ", ".join(f"{name} {took:.1f}" for name, took in row["seconds"].items())
+            print(f"{preset}: {sum(row['seconds'].values()):.1f} s ({seconds}), {row['mib']:.0f} MiB", flush=True)
+        return
     print("| | windows | no fewer than | calls | seconds | peak memory (MiB) | whole image: calls, hours |")
     print("|---|---|---|---|---|---|---|")
     for preset in presets.split(","):
         for name in (mender, None):
             settings = {"prior": prior, "sampler": preset, "mender": name, "mend_px": 16}
-            told = subprocess.run(
-                [sys.executable, *sys.argv, "--one", json.dumps(settings)], check=True, capture_output=True, text=True
-            )
-            row = json.loads(told.stdout.rpartition("RESULT ")[2])
+            row = _alone(json.dumps(settings))
             calls, per_call = row["whole_calls"], row["seconds"] / max(1, row["calls"])
             whole = f"{calls}, {calls * per_call / 3600:.1f}" if calls else ""
             print(
@@ -80,6 +89,33 @@ def main(
         began = time.perf_counter()
         CLASSICAL[name](picture, keep)
         print(f"| {name} | | | | {time.perf_counter() - began:.1f} | | |", flush=True)
+
+
+def _alone(one: str) -> dict[str, Any]:
+    """What a process of its own measures."""
+    words = [sys.executable, *sys.argv, "--one", one]
+    told = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    return json.loads(told.rpartition("RESULT ")[2])
+
+
+def restored(photo: Photo, preset: str, device: Device, out: Path | None) -> dict[str, Any]:
+    """Seconds of each stage of `repaint restore`, and MiB, where the scratches are white and no mask is given."""
+    assert photo.keep is not None
+    photo = Photo(torch.where(photo.keep, photo.rgb, 0.97))
+    pipeline = Restore.model_validate({"preset": preset}).pipeline(device)
+    *_, _ = pipeline([Photo(photo.rgb[:, :200, :200].contiguous())], [0])  # warm
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds, began, step = dict.fromkeys(pipeline.stages, 0.0), time.perf_counter(), None
+    for step in pipeline([photo], [0]):
+        now = time.perf_counter()
+        seconds[step.stage] += now - began
+        began = now
+    mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert step is not None
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_photo(out / f"restored-{preset}.png", step.photos[0])
+    return {"seconds": seconds, "mib": mib}
 
 
 def filled(photo: Photo, settings: dict[str, Any], device: Device, out: Path | None) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The command line: `repaint restore`, `run`, `inpaint`, `masks`, `detect`, `weights`, `train`, `schema`.
+"""The command line: `repaint restore`, `run`, `inpaint`, `masks`, `detect`, `weights`, `train`, `doctor`, `schema`.
 
 Nothing heavy is imported before it is needed: help and config errors answer at once.
 """
@@ -20,7 +20,7 @@ from .cli_train import train_app
 from .errors import ConfigError
 
 app = typer.Typer(
-    help="Restore photos: a diffusion prior fills what is damaged, and nothing else changes.",
+    help="Restore photos: find damage, fill it with a diffusion prior, restore faces, enlarge, correct colours.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -210,7 +210,7 @@ def weights_get(
     names: Annotated[list[str], typer.Argument(help="Names of `repaint weights list`.")],
     dir: Annotated[str, typer.Option(help="Where to put them.")] = "data/pretrained",
 ) -> None:
-    """Fetch weights; an interrupted fetch goes on where it stopped, and every file is checked."""
+    """Fetch weights; an interrupted fetch goes on where it stopped, and files whose hash is known are checked."""
     from .terminal import fetch_bar
     from .weights import catalog, store
 

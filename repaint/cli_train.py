@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -27,7 +28,7 @@ def train_prior_command(file: FileArgument, set_: SetOption = None) -> None:
     from .terminal import training_lines
     from .train.prior import train_prior
 
-    say(f"wrote {train_prior(config, training_lines())}")
+    _wrote(train_prior(config, training_lines()))
 
 
 @train_app.command("scratches")
@@ -41,7 +42,7 @@ def train_scratches_command(file: FileArgument, set_: SetOption = None) -> None:
     from .terminal import training_lines
     from .train.scratches import train_scratches
 
-    say(f"wrote {train_scratches(config, training_lines())}")
+    _wrote(train_scratches(config, training_lines()))
 
 
 @train_app.command("enhancer")
@@ -55,7 +56,7 @@ def train_enhancer_command(file: FileArgument, set_: SetOption = None) -> None:
     from .terminal import training_lines
     from .train.enhancer import train_enhancer
 
-    say(f"wrote {train_enhancer(config, training_lines())}")
+    _wrote(train_enhancer(config, training_lines()))
 
 
 @train_app.command("finder")
@@ -69,7 +70,7 @@ def train_finder_command(file: FileArgument, set_: SetOption = None) -> None:
     from .terminal import training_lines
     from .train.finder import train_finder
 
-    say(f"wrote {train_finder(config, training_lines())}")
+    _wrote(train_finder(config, training_lines()))
 
 
 @train_app.command("mender")
@@ -83,7 +84,13 @@ def train_mender_command(file: FileArgument, set_: SetOption = None) -> None:
     from .terminal import training_lines
     from .train.mender import train_mender
 
-    say(f"wrote {train_mender(config, training_lines())}")
+    _wrote(train_mender(config, training_lines()))
+
+
+def _wrote(path: str) -> None:
+    """Said by one of the processes of a training."""
+    if os.environ.get("RANK", "0") == "0":
+        say(f"wrote {path}")
 
 
 S = TypeVar("S", bound="Training")

@@ -174,8 +174,19 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
 
 
 def resolved(settings: Settings) -> str:
-    """The settings with all their defaults, as YAML."""
-    return yaml.safe_dump(settings.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+    """The settings with all their defaults, as YAML; read again, they are the same."""
+    return yaml.safe_dump(_told(settings, settings.model_dump(mode="json")), sort_keys=False, allow_unicode=True)
+
+
+def _told(value: Any, dumped: Any) -> Any:
+    """What was dumped of a value, without the nulls that are defaults."""
+    if isinstance(value, Settings):
+        fields = type(value).model_fields
+        is_said = {name: dumped[name] is not None or fields[name].default is not None for name in dumped}
+        return {name: _told(getattr(value, name), dumped[name]) for name, said in is_said.items() if said}
+    if isinstance(value, (list, tuple)):
+        return [_told(v, d) for v, d in zip(value, dumped, strict=True)]
+    return dumped
 
 
 def _child(node: yaml.Node, key: str | int) -> tuple[int, yaml.Node] | None:

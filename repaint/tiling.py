@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+MOST_SHRUNK_ELSEWHERE = 32  # CUDA kernels hold the whole filter in the shared memory of a block, which is small
+
 
 def starts(length: int, window: int, overlap: int) -> list[int]:
     """Where windows of `window` px begin so that they cover `length` px, neighbours sharing at least `overlap`."""
@@ -75,6 +77,8 @@ def resized(x: Tensor, height: int, width: int) -> Tensor:
     """`x` (B, C, H, W) at another size: antialiased bicubic, as Pillow does it."""
     if x.shape[-2:] == (height, width):
         return x
+    if x.device.type != "cpu" and max(x.shape[-2] / height, x.shape[-1] / width) > MOST_SHRUNK_ELSEWHERE:
+        return resized(x.cpu(), height, width).to(x.device)
     return F.interpolate(x, (height, width), mode="bicubic", antialias=True, align_corners=False)
 
 

@@ -7,9 +7,11 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from repaint import Inpaint
 from repaint.config import Document, resolved
 from repaint.errors import ConfigError
 from repaint.jobs import RunConfig
+from repaint.stages.scratches import Scratches
 
 GOOD = """\
 # a comment
@@ -280,6 +282,14 @@ def test_line_of_the_file_is_said_where_the_override_is_not_to_blame():
 def test_resolved_settings_read_back_are_the_same(overrides):
     config = checked(GOOD, *overrides)
     assert checked(resolved(config)) == config
+
+
+def test_resolved_settings_keep_a_null_that_is_no_default():
+    scratches = Scratches(thickest=None, smallest_px=None)
+    said = yaml.safe_load(resolved(scratches))
+    assert said["thickest"] is None
+    assert Scratches.model_validate(said) == scratches
+    assert "label" not in yaml.safe_load(resolved(Inpaint()))
 
 
 def test_resolved_settings_name_the_defaults():

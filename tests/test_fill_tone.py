@@ -8,6 +8,7 @@ import torch
 from repaint import Inpaint, Photo
 from repaint.colour import in_tone_of
 from repaint.image import luma
+from repaint.image.photo import Meta
 
 from . import tiny
 
@@ -31,6 +32,14 @@ def test_a_hole_in_a_grey_photo_is_filled_with_greys_exactly(stage):
     assert torch.equal(hole[0], hole[1])
     assert torch.equal(hole[1], hole[2])
     assert hole.std() > 0
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_a_photo_of_which_nothing_is_known_is_grey_only_if_its_file_is(stage, grey):
+    photo = Photo(torch.zeros(3, 40, 40), keep=torch.zeros(1, 40, 40, dtype=torch.bool), meta=Meta("png", grey=grey))
+    *_, last = stage([photo], [0])
+    rgb = last.photos[0].rgb
+    assert bool((rgb[0] == rgb[1]).all()) == grey
 
 
 def test_a_hole_in_a_sepia_photo_is_filled_with_its_sepia(stage):

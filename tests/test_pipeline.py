@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from repaint import Photo
 from repaint.jobs import RunConfig
-from repaint.stages.pipeline import Pipeline
+from repaint.stages.pipeline import Pipeline, Step
 from repaint.stages.progress import Progress
 
 
@@ -45,6 +45,10 @@ def test_shares_rise_to_one_and_calls_add_up():
     assert (steps[0].share, steps[-1].share) == (0.25, 1.0)
     assert (steps[0].calls, steps[-1].calls) == ((1, 1), (5, 5))
     assert [step.stage for step in steps] == ["a", "a", "a", "b", "b", "b", "b"]
+
+
+def test_before_the_first_stage_is_through_the_photos_are_those_given():
+    assert Step("inpaint", 0.1, (0,), PHOTOS).photos == PHOTOS
 
 
 def test_remarks_weights_and_notes_are_those_of_all_stages():

@@ -5,7 +5,9 @@ import json
 import math
 import os
 import signal
+import subprocess
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,11 +15,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 
 from repaint import RunError, files, load_prior
 from repaint.config import resolved
 from repaint.diffusion import linear_schedule
-from repaint.train.data import Pictures
+from repaint.train.data import Pictures, pixels_of
 from repaint.train.loop import rate_at
 from repaint.train.loss import HybridLoss
 from repaint.train.prior import PriorTask, Window, train_prior
@@ -96,6 +99,22 @@ def test_ctrl_c_in_the_middle_of_a_step_takes_effect_after_it(config, monkeypatc
     assert all(torch.equal(ended[name], value) for name, value in whole.items())
 
 
+def test_ctrl_c_at_a_terminal_reaches_the_workers_too_and_still_saves(config, tmp_path):
+    file = tmp_path / "train.yml"
+    file.write_text(resolved(config(steps=100_000, workers=2, accumulate=4)))
+    words = [sys.executable, "-m", "repaint", "train", "prior", str(file)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=env, start_new_session=True) as process:
+        while not Path(tmp_path, "out", "checkpoint.pt").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate()
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert said.splitlines()[-1] == "repaint: stopped; what is done is kept, the same command goes on from there"
+
+
 def test_a_training_in_several_passes_a_step_sees_as_many_windows(config):
     seen = []
     train_prior(config(accumulate=3, steps=2), lambda status: seen.append(status.step))
@@ -125,6 +144,20 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(confi
     begun = []
     train_prior(config(), lambda status: begun.append(status.step))
     assert begun[0] == 3
+
+
+def test_a_gradient_that_is_no_number_stops_before_it_spoils_the_weights(config, monkeypatch):
+    made = []
+
+    def spoilt(parameters, *args, **more):
+        made.append(True)
+        return torch.tensor(math.nan if len(made) == 3 else 1.0)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spoilt)
+    with pytest.raises(RunError, match="step 3: the gradient is nan; the last good checkpoint is in"):
+        train_prior(config())
+    monkeypatch.undo()
+    train_prior(config())
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(config, monkeypatch):
@@ -170,10 +203,45 @@ def test_files_that_are_no_images_are_skipped_named_once_and_remembered(config, 
     train_prior(config(workers=workers, steps=12), lambda status: remarks.append(status.remark))
     said = [r for r in remarks if r]
     assert len(said) == 1
-    assert said[0].startswith(f"{photos}/bad.png: skipped, cannot be read as an image: cannot identify image file")
+    assert said[0].startswith(f"{photos}/bad.png: skipped, cannot be read as an image: begins with b'not a pi'")
     told = json.loads(Path(config().output, "data.json").read_text())
     assert list(told["skipped"]) == [f"{photos}/bad.png"]
     assert told["sources"][0]["names"] == ["a.png", "b.jpg", "bad.png", "more/c.webp"]
+
+
+def test_images_are_read_upright_and_16_bits_as_they_look(tmp_path):
+    ramp = (np.arange(16)[None] * np.ones((8, 1)) * 4000).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    assert np.abs(pixels_of(str(tmp_path / "deep.png"))[..., 0].astype(int) - np.round(ramp / 257)).max() <= 1
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (40, 20)).save(tmp_path / "turned.jpg", exif=turned)
+    assert pixels_of(str(tmp_path / "turned.jpg")).shape == (40, 20, 3)
+
+
+def test_what_a_worker_cannot_read_is_one_line(config, tmp_path):
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "a.png").write_bytes(b"nothing")
+    with pytest.raises(RunError) as e:
+        train_prior(
+            config(data=[{"folder": str(tmp_path / "none")}], validation=[{"folder": f"{tmp_path}/photos"}], workers=1)
+        )
+    assert str(e.value).startswith("data: 20 images in a row cannot be read; the last: ")
+    assert "\n" not in str(e.value)
+
+
+def test_heads_must_divide_what_they_share(config):
+    with pytest.raises(ValidationError, match="head_channels: found 64; must divide the 96 channels"):
+        config(network={**NETWORK, "channels": 96, "head_channels": 64})
+
+
+def test_a_class_that_only_held_out_images_have_is_named(config, tmp_path):
+    for folder in ("data/cat", "held/dog"):
+        Path(tmp_path, folder).mkdir(parents=True)
+        Image.new("RGB", (16, 16)).save(tmp_path / folder / "a.png")
+    said = {"data": [{"folder": f"{tmp_path}/data"}], "validation": [{"folder": f"{tmp_path}/held"}]}
+    with pytest.raises(RunError, match="validation: dog/a[.]png is of class dog, which data has not"):
+        train_prior(config(**said, class_cond=True))
 
 
 def test_a_class_is_the_first_folder_on_the_way_to_an_image(config, tmp_path):

@@ -122,10 +122,14 @@ def test_two_processes_learn_what_one_does(config, tmp_path):
     alone = load_file(train_enhancer(config("alone", **COMPACT, batch_size=4, steps=3)))
     file = tmp_path / "train.yml"
     file.write_text(resolved(config("together", **COMPACT, batch_size=2, steps=3)))
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
-    words = [*launch, "--mixed_precision=no", "--dynamo_backend=no", "-m", "repaint", "train", "enhancer", str(file)]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "repaint"]
+    words = [*launch, "train", "enhancer", str(file), "--set", "device=cpu"]
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env={**os.environ, **ONE_THREAD})
     assert done.returncode == 0, done.stderr[-2000:]
+    with safe_open(tmp_path / "together" / "upscale-x2.safetensors", "pt") as exported:
+        assert exported.metadata()["images"] == "12"
+        assert exported.metadata()["steps"] == "3"
+    assert done.stderr.count("repaint: wrote ") == 1
     together = load_file(tmp_path / "together" / "upscale-x2.safetensors")
     for name, value in alone.items():
         torch.testing.assert_close(together[name].float(), value.float(), atol=1e-3, rtol=0)

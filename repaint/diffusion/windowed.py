@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -21,6 +22,7 @@ class Windowed:
         hole: (B, 1, H, W) bool; windows that no hole touches are not run, and there x_0 is x_t as it came.
         overlap: px shared by neighbouring windows, at least.
         batch: windows shown to the prior at once.
+        places: (top, left) of the windows of each image, where they are known: `tiling.corners`.
     """
 
     denoiser: Denoiser
@@ -28,6 +30,7 @@ class Windowed:
     hole: Tensor
     overlap: int
     batch: int = 8
+    places: Sequence[Sequence[tuple[int, int]]] | None = None
     _places: list[tuple[int, int, int]] = field(init=False)
     _weights: Tensor = field(init=False)
     _total: Tensor = field(init=False)
@@ -36,7 +39,8 @@ class Windowed:
         B, _, H, W = self.hole.shape
         if min(H, W) < self.size:
             raise ValueError(f"the canvas must be at least {self.size} x {self.size} px, got {H} x {W}")
-        places = [(b, *corner) for b in range(B) for corner in corners(self.hole[b], self.size, self.overlap)]
+        each = self.places or [corners(hole, self.size, self.overlap) for hole in self.hole]
+        places = [(b, *corner) for b in range(B) for corner in each[b]]
         weights = feather(self.size, self.overlap).to(self.hole.device)
         total = torch.zeros(self.hole.shape, device=self.hole.device)
         for b, top, left in places:
@@ -77,7 +81,8 @@ class Packed:
     Says of them what `Windowed` says, in the memory of the windows, however large the canvas is.
 
     Attributes:
-        hole: (1, 1, H, W) bool; windows that no hole touches are not run.
+        hole: (1, 1, H, W) bool with a hole; windows that no hole touches are not run.
+        places: (top, left) of the windows, where they are known: `tiling.corners`.
     """
 
     denoiser: Denoiser
@@ -85,13 +90,14 @@ class Packed:
     hole: Tensor
     overlap: int
     batch: int = 8
+    places: Sequence[tuple[int, int]] | None = None
     _index: Tensor = field(init=False)  # (N,) of each pixel in the canvas, row after row
     _windows: Tensor = field(init=False)  # (W, size * size) of each window's pixels in the row
     _shares: Tensor = field(init=False)  # (W, 1, size * size) of each window at its pixels
 
     def __post_init__(self) -> None:
         H, W = self.hole.shape[-2:]
-        places = corners(self.hole[0], self.size, self.overlap)
+        places = self.places or corners(self.hole[0], self.size, self.overlap)
         seen = torch.zeros(H, W, dtype=torch.bool)
         parts = [(slice(top, top + self.size), slice(left, left + self.size)) for top, left in places]
         for part in parts:

@@ -71,13 +71,16 @@ def built(settings: Inpaint, device: Device, precision: Precision, batch_size: i
             return told
         return Guided(told, classifier, labels, settings.classifier.scale)
 
-    mender = None
+    mender, told = None, frugal.told
     if settings.mender is not None and settings.fit == "native":
         found = load_mender(settings.mender, weights_dir=settings.weights_dir, device=at)
         weights[settings.mender] = found.sha256
         remarks = (*remarks, *found.remarks)
-        mender = Mender(found.network, settings.mend_px, at, 1 if at.type == "cpu" else batch_size)
-    filler = Filler(settings, denoiser, loaded.size, classes, at, batch_size, mender, frugal.told)
+        fewer = FewerAtOnce(settings.mender, lambda x, t: found.network(x))
+        told = partial(_of_both, frugal.told, fewer.told)
+        no_time = torch.zeros(())
+        mender = Mender(lambda x: fewer(x, no_time), settings.mend_px, at, 1 if at.type == "cpu" else batch_size)
+    filler = Filler(settings, denoiser, loaded.size, classes, at, batch_size, mender, told)
     return InpaintStage(
         filler.run,
         filler.prepared,
@@ -87,6 +90,10 @@ def built(settings: Inpaint, device: Device, precision: Precision, batch_size: i
         device=device_name(at),
         batch_size=1 if at.type == "cpu" else batch_size,
     )
+
+
+def _of_both(one: Callable[[], list[str]], other: Callable[[], list[str]]) -> list[str]:
+    return [*one(), *other()]
 
 
 def _check_label(settings: Inpaint, name: str, classes: int) -> None:
@@ -172,8 +179,8 @@ class Filler:
         each = enumerate(zip(mended, seeds, strict=True))
         groups = self._groups([job for i, ((photo, kept), seed) in each for job in self._jobs(i, photo, kept, seed)])
         total = sum(p.calls(self.size, self.walk) for group in groups for job in group for p in job.passes)
-        before, calls, notes = [0] * len(photos), [0] * len(photos), ()
-        progress = Progress(0, total, tuple(calls), partial(list, results))
+        before, calls, notes = [0] * len(photos), [0] * len(photos), (*self.told(),)
+        progress = Progress(0, total, tuple(calls), partial(list, results), notes)
         if not groups:
             yield progress
         for group in groups:
@@ -194,7 +201,7 @@ class Filler:
             return photo, photo.keep
         known = _known_colours(photo.rgb, photo.keep)
         fill = self.mender(photo.rgb, photo.keep, thin)
-        if is_monochrome(known):
+        if _is_toned(photo, photo.keep):
             fill = torch.where(thin, in_tone_of(fill, known), fill)
         weight = self._weight(photo.keep)
         rgb = torch.where(thin & (weight < 1), weight * photo.rgb + (1 - weight) * fill, photo.rgb)
@@ -210,7 +217,7 @@ class Filler:
         if not places:
             return
         weights = self._weight(kept)
-        is_toned = self.settings.fit == "native" and is_monochrome(_known_colours(photo.rgb, kept))
+        is_toned = self.settings.fit == "native" and _is_toned(photo, kept)
         for k, (top, left, bottom, right) in enumerate(places):
             here = slice(None), slice(top, bottom), slice(left, right)
             known, keep = photo.rgb[here] * 2 - 1, kept[here]
@@ -265,6 +272,13 @@ class Filler:
             there = slice(None), slice(job.top, job.top + h), slice(job.left, job.left + w)
             rgb[there] = torch.where(weight >= 1, rgb[there], weight * rgb[there] + (1 - weight) * fill)
         return photos
+
+
+def _is_toned(photo: Photo, keep: Tensor) -> bool:
+    """Whether what is known of a photo is grey or of one dye; where nothing is known, whether its file is grey."""
+    if not bool((keep >= 1).any()):
+        return photo.meta.grey
+    return is_monochrome(_known_colours(photo.rgb, keep))
 
 
 def _known_colours(rgb: Tensor, keep: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -55,6 +55,7 @@ class Pass:
     keep: Tensor
     share: float
     on_top: bool = False
+    _places: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -65,7 +66,13 @@ class Pass:
 
     def windows(self, size: int) -> int:
         """How often a prior of `size` px is called for each step down."""
-        return len(corners(self.keep < 1, size, overlap_of(size)))
+        return len(self.places(size))
+
+    def places(self, size: int) -> list[tuple[int, int]]:
+        """Where a prior of `size` px is called, (top, left)."""
+        if size not in self._places:
+            self._places[size] = corners(self.keep < 1, size, overlap_of(size))
+        return self._places[size]
 
     def calls(self, size: int, walk: Walk) -> int:
         return self.windows(size) * network_calls(walk.times(walk.begin(self.share)))
@@ -160,11 +167,11 @@ def fill(
         at: Denoiser = denoiser
         row, onto, unpack = here, here, _itself
         if is_large((h, w), size):
-            at = packed = Packed(denoiser, size, here_keep < 1, overlap_of(size), batch)
+            at = packed = Packed(denoiser, size, here_keep < 1, overlap_of(size), batch, passes[0].places(size))
             here, here_keep, guess = (packed.pack(x) for x in (here, here_keep, guess))
             unpack = packed.unpack
         elif (h, w) != (size, size):
-            at = Windowed(denoiser, size, here_keep < 1, overlap_of(size), batch)
+            at = Windowed(denoiser, size, here_keep < 1, overlap_of(size), batch, [p.places(size) for p in passes])
         if share < 1:
             start = q_sample(denoiser.schedule, guess, begin, noise.like(guess))
         per_call = [p.windows(size) for p in passes]

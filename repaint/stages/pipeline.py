@@ -20,6 +20,7 @@ class Step:
         stage: the name of the one at work.
         share: of all the work, 0..1; stages count alike.
         calls: network calls made so far for each photo, by all stages.
+        given: the photos, before any stage.
         results: of the stages that are through, by name, in their order; the last one's of the last step is the result.
         notes: what happened that the user should know, so far.
     """
@@ -27,13 +28,14 @@ class Step:
     stage: str
     share: float
     calls: tuple[int, ...]
+    given: Sequence[Photo] = ()
     results: dict[str, list[Photo]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
     def photos(self) -> list[Photo]:
         """The photos as the last stage that is through left them."""
-        return list(self.results.values())[-1]
+        return [list(self.given), *self.results.values()][-1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,16 +56,16 @@ class Pipeline:
     def __call__(self, photos: Sequence[Photo], seeds: Sequence[int]) -> Iterator[Step]:
         """Yields whenever a stage does; the last step holds the results of all."""
         results: dict[str, list[Photo]] = {}
-        before, notes = [0] * len(photos), ()
+        given, before, notes = photos, [0] * len(photos), ()
         for place, (name, stage) in enumerate(self.stages.items()):
             progress: Progress | None = None
             for progress in stage(photos, seeds):
                 share = (place + progress.done / max(1, progress.total)) / len(self.stages)
                 calls = tuple(a + b for a, b in zip(before, progress.calls, strict=True))
-                yield Step(name, min(share, 1.0), calls, dict(results), (*notes, *progress.notes))
+                yield Step(name, min(share, 1.0), calls, given, dict(results), (*notes, *progress.notes))
             if progress is None:
                 raise RuntimeError(f"the {name} stage answered nothing")
             photos = results[name] = progress.photos
             before = [a + b for a, b in zip(before, progress.calls, strict=True)]
             notes = (*notes, *progress.notes)
-            yield Step(name, (place + 1) / len(self.stages), tuple(before), dict(results), notes)
+            yield Step(name, (place + 1) / len(self.stages), tuple(before), given, dict(results), notes)

@@ -67,7 +67,10 @@ class Scratches(Settings):
     protect_faces: bool = Field(
         default=True, description="drop what lies within the eyes and mouths of faces, which look like damage"
     )
-    save_probability: bool = Field(default=False, description="keep the map of probabilities, to be written as well")
+    save_probability: bool = Field(
+        default=False,
+        description="keep the maps of probabilities in memory; `repaint detect --probability` writes them",
+    )
 
     def threshold(self, shipped: float) -> float:
         """The probability from which on a pixel is damage: its odds are those of `shipped` * 20^(1 - 2 sensitivity).

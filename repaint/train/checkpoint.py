@@ -8,7 +8,6 @@ import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -48,17 +47,17 @@ def save(folder: str, state: dict[str, Any], settings: Settings) -> None:
         raise RunError(f"{path}: cannot be written: {e.strerror or e}; the checkpoint before is kept") from None
 
 
-def load(folder: str, settings: Settings, device: torch.device) -> dict[str, Any] | None:
-    """The state a folder's training had reached, or None where there is none.
+def load(folder: str, settings: Settings) -> dict[str, Any] | None:
+    """The state a folder's training had reached, on the CPU; None where there is none.
 
     Raises:
         RunError: if it is of other settings, or damaged.
     """
-    path = Path(folder, NAME)
-    if not path.exists():
+    path = files.join(folder, NAME)
+    if not files.exists(path):
         return None
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(io.BytesIO(files.read_bytes(path)), map_location="cpu", weights_only=True)
         there = json.loads(state.pop("settings"))
     except Exception as e:  # torch raises many kinds for damaged files
         reason = str(e).partition("\n")[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from ..degrade.overall import contrast, toning
 from ..errors import RunError
 from ..faces import TEMPLATE, TEMPLATE_PX, Face
 from ..image import luma
-from .data import ENDINGS, NO_IMAGE, Picture, below, cut, varied
+from .data import ENDINGS, NO_IMAGE, Picture, below, cut, pixels_of, varied
 
 MOST = 8  # faces in a window
 FACE_PX = 128  # as large as a face is kept
@@ -210,7 +209,7 @@ def read_faces(folder: str) -> list[Tensor]:
 
 def _read(path: str) -> Tensor:
     try:
-        face = Image.open(io.BytesIO(files.read_bytes(path))).convert("RGB")
+        face = Image.fromarray(pixels_of(path))
     except NO_IMAGE as e:
         raise RunError(f"faces: {path}: cannot be read as an image: {e}") from e
     if face.width != face.height:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import io
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Generator, Tensor
 from torch.utils.data import Dataset, default_collate
 
 from .. import files
-from ..errors import RunError
+from ..errors import ImageError, RunError
+from ..image import decode_photo
 from .settings import Source
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 LUMA = (0.299, 0.587, 0.114)
 SEPIA = (0.06, 0.01, -0.07)  # added to grey in [-1, 1], at most
 ATTEMPTS = 20  # images tried before a window is given up
-NO_IMAGE = (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError)
+NO_IMAGE = (OSError, ValueError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +36,19 @@ class Picture:
     pixels: np.ndarray
     name: str
     source: Source
+
+
+def pixels_of(path: str) -> np.ndarray:
+    """(H, W, 3) uint8 of an image file, upright, as all of the package reads it.
+
+    Raises:
+        OSError, ValueError: if it cannot be read as an image; without its name.
+    """
+    try:
+        rgb = decode_photo(files.read_bytes(path), path).rgb
+    except ImageError as e:
+        raise ValueError(str(e).removeprefix(f"{path}: ")) from None
+    return (rgb * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
 
 
 Make = Callable[[Picture, Generator], tuple[Tensor, ...]]
@@ -62,7 +75,7 @@ class Cache:
         if path in self.kept:
             self.kept.move_to_end(path)
             return self.kept[path]
-        pixels = np.asarray(Image.open(io.BytesIO(files.read_bytes(path))).convert("RGB"))
+        pixels = pixels_of(path)
         self.kept[path], self.size_bytes = pixels, self.size_bytes + pixels.nbytes
         while self.size_bytes > self.limit_bytes and len(self.kept) > 1:
             self.size_bytes -= self.kept.popitem(last=False)[1].nbytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -109,24 +110,34 @@ def train(config: Training, task: Task, watch: Watch = lambda status: None) -> s
         weight_decay=config.weight_decay,
         betas=(0.9, 0.99),
     )
-    step, best, seconds, history, skipped = 0, math.inf, 0.0, [], {}
-    state = load(config.output, config, device)
+    step, best, seconds, mean, history, skipped = 0, math.inf, 0.0, 0.0, [], {}
+    state = load(config.output, config)
     if state:
         objective.load_state_dict(state["objective"])
         ema.load_state_dict(state["ema"])
         optimiser.load_state_dict(state["optimiser"])
-        step, best, seconds = state["step"], state["best"], state["seconds"]
+        step, best, seconds, mean = state["step"], state["best"], state["seconds"], state.get("mean", 0.0)
         history, skipped = state["history"], state["skipped"]
     wrapped, optimiser = accelerator.prepare(objective, optimiser)
     if state and accelerator.scaler is not None:
         accelerator.scaler.load_state_dict(state["scaler"])
+    del state
     pictures = task.data(
         config.data, seed=config.seed, count=config.steps * config.accumulate * config.batch_size * world, training=True
     )
     batches = _batches(pictures, config, step, rank, world)
     held_out = _held_out(config, task, device)
     board = Board(config, step) if config.tensorboard and is_main else None
-    began, first, mean = time.monotonic(), step, 0.0
+    began, first = time.monotonic(), step
+    if not is_main:
+        watch = _silent
+
+    def anywhere(here: bool) -> bool:
+        """Whether it is so in any of the processes, which have to stop together."""
+        if world == 1:
+            return here
+        flag: Any = accelerator.reduce(torch.tensor(float(here), device=device), "sum")
+        return flag.item() > 0
 
     def status(**more) -> Status:
         images = config.batch_size * config.accumulate * world
@@ -144,6 +155,7 @@ def train(config: Training, task: Task, watch: Watch = lambda status: None) -> s
                     "scaler": accelerator.scaler.state_dict() if accelerator.scaler else {},
                     "step": step,
                     "best": best,
+                    "mean": mean,
                     "seconds": seconds + time.monotonic() - began,
                     "history": history,
                     "skipped": skipped,
@@ -154,7 +166,7 @@ def train(config: Training, task: Task, watch: Watch = lambda status: None) -> s
     def exported(name: str) -> str:
         path = files.join(config.output, f"{name}.safetensors")
         if is_main:
-            export(path, ema.state_dict(), {**_common(config, step * world, history), **task.says(history[-1])})
+            export(path, ema.state_dict(), {**_common(config, step, world, history), **task.says(history[-1])})
         return path
 
     def look() -> dict[str, float]:
@@ -162,7 +174,8 @@ def train(config: Training, task: Task, watch: Watch = lambda status: None) -> s
         measured = task.measured(ema, held_out)
         history.append({"step": step, "training": mean, **measured})
         score = next(iter(measured.values()))
-        is_best, best = score <= best, min(score, best)
+        is_best = score <= best
+        best = score if is_best else best
         keep()
         if is_best:
             exported("best")
@@ -175,13 +188,13 @@ def train(config: Training, task: Task, watch: Watch = lambda status: None) -> s
     if is_main:
         write_manifest(config, pictures, skipped)
     with interrupts_wait() as interrupted:
-        while step < config.steps and not _time_is_up(config, began):
+        while step < config.steps and not anywhere(_time_is_up(config, began)):
             for group in optimiser.param_groups:
                 group["lr"] = config.learning_rate * rate_at(step, config)
             torch.manual_seed(step_seed(config.seed, step, rank))
             now: dict[str, float] = {}
             for _ in range(config.accumulate):
-                shown, unreadable = next(batches)
+                shown, unreadable = _next(batches)
                 for path in unreadable.keys() - skipped.keys():
                     skipped[path] = unreadable[path]
                     watch(status(remark=f"{path}: skipped, cannot be read as an image: {unreadable[path]}"))
@@ -191,22 +204,26 @@ def train(config: Training, task: Task, watch: Watch = lambda status: None) -> s
                 for name, value in figures.items():
                     now[name] = now.get(name, 0.0) + value.item() / config.accumulate
             current = next(iter(now.values()))
-            if not all(math.isfinite(value) for value in now.values()):
+            if anywhere(not all(math.isfinite(value) for value in now.values())):
                 raise RunError(
                     f"step {step + 1}: the loss is {current}; the last good checkpoint is in {config.output}"
                 )
-            accelerator.clip_grad_norm_(wrapped.parameters(), config.clip_norm)
+            norm = accelerator.clip_grad_norm_(wrapped.parameters(), config.clip_norm)
+            if accelerator.scaler is None and norm is not None and not math.isfinite(norm):
+                raise RunError(
+                    f"step {step + 1}: the gradient is {float(norm)}; the last good checkpoint is in {config.output}"
+                )
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
             step += 1
             _follow(ema, network, min(config.ema, (1 + step) / (10 + step)))
-            mean = current if step == first + 1 else mean + 0.02 * (current - mean)
+            mean = current if step == 1 else mean + 0.02 * (current - mean)
             watch(status())
             if board:
                 board.step(step, {**now, "learning_rate": optimiser.param_groups[0]["lr"]})
             if step % config.validate_every == 0 or step == config.steps:
                 watch(status(measured=look()))
-            if interrupted():
+            if anywhere(interrupted()):
                 keep()
                 raise KeyboardInterrupt
         if not history or history[-1]["step"] != step:  # time was up between two looks
@@ -274,7 +291,31 @@ def _batches(pictures: Pictures, config: Training, step: int, rank: int, world: 
         [(i * world + rank) * config.batch_size + b for b in range(config.batch_size)]
         for i in range(step * config.accumulate, config.steps * config.accumulate)
     )
-    return iter(DataLoader(pictures, batch_sampler=_Listed(order), num_workers=config.workers, collate_fn=together))
+    return iter(
+        DataLoader(
+            pictures,
+            batch_sampler=_Listed(order),
+            num_workers=config.workers,
+            collate_fn=together,
+            worker_init_fn=_left_to_the_main_process,
+        )
+    )
+
+
+def _next(batches: Iterator[Item]) -> Item:
+    try:
+        return next(batches)
+    except RunError as e:  # of a worker: its traceback is in the words
+        raise RunError(str(e).rpartition("RunError: ")[2].strip()) from None
+
+
+def _left_to_the_main_process(worker: int) -> None:
+    """Ctrl-C goes to all processes of a terminal; workers end when the training does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _silent(status: Status) -> None:
+    pass
 
 
 class _Listed:
@@ -312,14 +353,16 @@ def _follow(ema: nn.Module, network: nn.Module, decay: float) -> None:
         average.copy_(current)
 
 
-def _common(config: Training, steps: int, history: list[dict[str, float]]) -> dict[str, str]:
-    measured = {f"validation_{name}": f"{value:.5f}" for name, value in (history[-1] if history else {}).items()}
-    measured.pop("validation_step", None)
+def _common(config: Training, step: int, world: int, history: list[dict[str, float]]) -> dict[str, str]:
+    figures = dict(history[-1]) if history else {}
+    figures.pop("step", None)
+    names = {"training": "training_loss"}
+    measured = {names.get(name, f"validation_{name}"): f"{value:.5f}" for name, value in figures.items()}
     return {
         "licence": config.licence,
         "data": ", ".join("/".join(PurePosixPath(source.folder).parts[-2:]) for source in config.data),
-        "steps": str(steps),
-        "images": str(steps * config.batch_size * config.accumulate),
+        "steps": str(step),
+        "images": str(step * world * config.batch_size * config.accumulate),
         **measured,
     }
 

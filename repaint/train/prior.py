@@ -119,7 +119,12 @@ class PriorTask:
         for name in names:
             if not _class_of(name):
                 raise RunError(f"data: {name} lies in no subfolder; class_cond: true takes a class's name from it")
-        return tuple(sorted({_class_of(name) for name in names}))
+        classes = {_class_of(name) for name in names}
+        for listed in Pictures(self.config.validation, Window(self.config.size), seed=0, count=0).names:
+            for name in listed:
+                if _class_of(name) not in classes:
+                    raise RunError(f"validation: {name} is of class {_class_of(name) or '(none)'}, which data has not")
+        return tuple(sorted(classes))
 
 
 def architecture(config: TrainPrior, classes: int = 0) -> UNetConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ..config import Settings
 from .settings import Training
@@ -24,6 +24,15 @@ class NetworkSettings(Settings):
     head_channels: int = Field(default=32, ge=8)
     resblock_updown: bool = True
     dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> NetworkSettings:
+        attended = [m for level, m in enumerate(self.multipliers) if 2**level in self.attention_at]
+        for width in {self.channels * m for m in (*attended, self.multipliers[-1])}:  # the last: of the middle
+            if width % self.head_channels:
+                found = f"head_channels: found {self.head_channels}"
+                raise ValueError(f"{found}; must divide the {width} channels where there is attention")
+        return self
 
 
 class TrainPrior(Training):

@@ -6,6 +6,8 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from .settings import PatchNetwork, Training
 
+LEAST_PX = 16
+
 
 class ScratchNetwork(PatchNetwork):
     """The network of a scratch detector."""
@@ -44,6 +46,14 @@ class TrainScratches(Training):
     wrong_at_most: float = Field(
         default=0.0025, gt=0, lt=1, description="share of clean held-out windows that may be marked at the threshold"
     )
+
+    @field_validator("sizes")
+    @classmethod
+    def _seen(cls, sizes: int, info: ValidationInfo) -> int:
+        size = info.data.get("size", LEAST_PX << sizes)
+        if size >> (sizes - 1) < LEAST_PX:
+            raise ValueError(f"found {sizes}; the smallest of so many sizes of {size} px has less than {LEAST_PX} px")
+        return sizes
 
     @field_validator("network")
     @classmethod

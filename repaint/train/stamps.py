@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import overload
 
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from .. import files
 from ..errors import RunError
-from .data import ENDINGS, NO_IMAGE
+from .data import ENDINGS, NO_IMAGE, pixels_of
 
 LONGEST_PX = 256  # as large as a stamp is kept
 
@@ -49,7 +48,7 @@ def read_stamps(folder: str) -> Stamps:
 
 def _read(path: str) -> Tensor:
     try:
-        stamp = Image.open(io.BytesIO(files.read_bytes(path))).convert("L")
+        stamp = Image.fromarray(pixels_of(path)).convert("L")
     except NO_IMAGE as e:
         raise RunError(f"stamps: {path}: cannot be read as an image: {e}") from e
     stamp.thumbnail((LONGEST_PX, LONGEST_PX), Image.Resampling.BOX)
