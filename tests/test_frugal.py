@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from repaint.stages import filling
-from repaint.stages.frugal import FewerAtOnce
+from repaint.stages.frugal import FewerAtOnce, SmallerCopy
 from repaint.stages.inpaint import Inpaint
 
 from . import tiny
@@ -79,3 +79,33 @@ def test_a_photo_is_filled_in_spite_of_it_and_the_user_is_told(tmp_path, monkeyp
     assert torch.equal(last.photos[0].rgb, alone.photos[0].rgb)
     assert last.notes
     assert all(note.startswith("out of memory with ") for note in last.notes)
+
+
+def test_an_image_is_looked_at_smaller_until_it_fits_and_that_is_said():
+    def look(image, most_px):
+        if most_px > 500_000:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return most_px
+
+    frugal = SmallerCopy("finder", look, 1_600_000)
+    assert frugal(torch.ones(3, 4, 4)) == 400_000
+    assert frugal.told() == [
+        "out of memory with 1.6 megapixels: finder looks at 0.8 of them",
+        "out of memory with 0.8 megapixels: finder looks at 0.4 of them",
+    ]
+    assert frugal(torch.ones(3, 4, 4)) == 400_000
+    assert frugal.told() == []
+
+
+def test_an_image_that_fits_in_no_size_is_an_error_and_other_errors_are_themselves():
+    def look(image, most_px):
+        raise MemoryError
+
+    with pytest.raises(MemoryError, match=r"out of memory: finder does not fit even with 0.1 megapixels"):
+        SmallerCopy("finder", look, 100_000)(torch.ones(3, 4, 4))
+
+    def broken(image, most_px):
+        raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        SmallerCopy("finder", broken, 100_000)(torch.ones(3, 4, 4))

@@ -240,7 +240,7 @@ def test_a_class_that_only_held_out_images_have_is_named(config, tmp_path):
         Path(tmp_path, folder).mkdir(parents=True)
         Image.new("RGB", (16, 16)).save(tmp_path / folder / "a.png")
     said = {"data": [{"folder": f"{tmp_path}/data"}], "validation": [{"folder": f"{tmp_path}/held"}]}
-    with pytest.raises(RunError, match="validation: dog/a[.]png is of class dog, which data has not"):
+    with pytest.raises(RunError, match=r"validation: dog/a[.]png is of class dog, which data has not"):
         train_prior(config(**said, class_cond=True))
 
 

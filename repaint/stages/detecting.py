@@ -42,8 +42,10 @@ def built(settings: Scratches, device: Device, precision: Precision) -> Scratche
     faces = face_finder_of(Faces(weights_dir=settings.weights_dir), at)
     if (find := faces.find) is None:
         return dataclasses.replace(stage, remarks=(*stage.remarks, "eyes and mouths are not protected: no face finder"))
+    both = dataclasses.replace(finder, told=lambda: [*finder.told(), *faces.told()])
     return dataclasses.replace(
         stage,
+        run=both.run,
         weights={**stage.weights, **faces.weights},
         dear=lambda photo: dear_boxes(find(photo.rgb.to(at))),
     )

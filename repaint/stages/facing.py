@@ -22,7 +22,8 @@ from .device import device_name, prepared
 from .face_restorers import Restorer, licence_remarks, load_restorer
 from .faces import Faces, FacesStage, Restored
 from .filling import STREAM
-from .finding import found
+from .finding import MOST_PX, found
+from .frugal import SmallerCopy
 from .progress import Device, Precision
 
 EMBEDDED_FINDER = "face-finder"
@@ -41,11 +42,13 @@ class Finder:
 
     Attributes:
         find: the faces of a photo (3, H, W) in [0, 1], the surest first; None if there is no finder.
+        told: what the user should know and has not been told yet.
     """
 
     find: Callable[[Tensor], list[Face]] | None
     weights: dict[str, str]
     remarks: tuple[str, ...]
+    told: Callable[[], list[str]] = list
 
 
 def built(settings: Faces, device: Device, precision: Precision) -> FacesStage:
@@ -56,7 +59,7 @@ def built(settings: Faces, device: Device, precision: Precision) -> FacesStage:
         return FacesStage(_left_alone, lambda photo: [], {}, finder.remarks, device_name(at))
     restorer = load_restorer(settings, at, precision)
     mask, mask_weights, mask_remarks = mask_of(settings, restorer.size, at)
-    facer = Facer(settings, finder.find, restorer, mask, at)
+    facer = Facer(settings, finder.find, restorer, mask, at, finder.told)
     return FacesStage(
         facer.run,
         facer.found,
@@ -77,9 +80,9 @@ def finder_of(settings: Faces, device: torch.device) -> Finder:
         remedy = remarks or (f"no finder is there; repaint weights get {RETINAFACES[0]} --dir {dir}",)
         return Finder(None, {}, (f"faces are left as they are: {remedy[0]}",))
     ours = load_face_finder(EMBEDDED_FINDER, weights_dir=dir, device=device)
-    find = partial(found, ours.network, smallest_px=settings.min_px)
+    find = SmallerCopy(EMBEDDED_FINDER, partial(found, ours.network, smallest_px=settings.min_px), MOST_PX)
     said = (f"faces are found by {EMBEDDED_FINDER}",) if auto else ()
-    return Finder(find, {EMBEDDED_FINDER: ours.sha256}, (*said, *remarks, *ours.remarks))
+    return Finder(find, {EMBEDDED_FINDER: ours.sha256}, (*said, *remarks, *ours.remarks), find.told)
 
 
 def mask_of(settings: Faces, size: int, device: torch.device) -> tuple[Mask, dict[str, str], tuple[str, ...]]:
@@ -141,6 +144,7 @@ class Facer:
     restorer: Restorer
     mask: Mask
     device: torch.device
+    told: Callable[[], list[str]] = list
 
     def run(self, photos: Sequence[Photo], seeds: Sequence[int]) -> Iterator[Restored]:
         """Restore the faces of `photos`; yields after every network call, and at the beginning."""
@@ -158,6 +162,7 @@ class Facer:
         yield progress()
         for i, (photo, seed) in enumerate(zip(photos, seeds, strict=True)):
             chosen = self.chosen(photo)
+            notes += self.told()
             faces[i], calls[i], left[i] = tuple(chosen), 1, len(chosen) * self.restorer.calls
             if not chosen:
                 notes.append(f"no face of {self.settings.min_px} px or more was found")

@@ -33,21 +33,24 @@ class Seen(NamedTuple):
 
 
 @torch.no_grad()
-def found(network: nn.Module, image: Tensor, *, sure: float = SURE, smallest_px: float = 24) -> list[Face]:
+def found(
+    network: nn.Module, image: Tensor, most_px: int = MOST_PX, *, sure: float = SURE, smallest_px: float = 24
+) -> list[Face]:
     """The faces of a photo, the surest first.
 
     The photo is looked at in half the size again and again, so that a face may fill it or be far away. Then each face
     is cut out upright, in the size the finder knows best, and looked at again, twice: that makes its landmarks more
-    exact, and many a mistake is seen. Of a photo of more than 8 megapixels the finest level has that many.
+    exact, and many a mistake is seen.
 
     Args:
         network: `archs.face_finder.FaceFinder`.
         image: (3, H, W) in [0, 1], grey or coloured.
+        most_px: of the finest level, which is smaller than a photo that has more.
         sure: 0..1, from which score on it is a face.
         smallest_px: side of the aligned squares of the smallest faces looked for.
     """
     light = luma(image)
-    looks = [_at(network, light, scale) for scale in levels(light.shape[1:], smallest_px)]
+    looks = [_at(network, light, scale) for scale in levels(light.shape[1:], smallest_px, most_px)]
     first = Seen(torch.cat([s.scores for s in looks]), torch.cat([s.landmarks for s in looks]))
     faces = distinct(first)[:MOST_FACES]
     for _ in range(LOOKS):
@@ -55,13 +58,13 @@ def found(network: nn.Module, image: Tensor, *, sure: float = SURE, smallest_px:
     return [face for face in faces if face.score >= sure and face.px >= 0.8 * smallest_px]
 
 
-def levels(sides: Sequence[int], smallest_px: float) -> list[float]:
+def levels(sides: Sequence[int], smallest_px: float, most_px: int = MOST_PX) -> list[float]:
     """The scales at which a photo of these sides is looked at: each half of the one before.
 
     At the first the smallest faces are as small as the finder can see them, at the last the photo is hardly larger
     than a face.
     """
-    finest = min(2.0, SMALLEST_PX / smallest_px, math.sqrt(MOST_PX / math.prod(sides)))
+    finest = min(2.0, SMALLEST_PX / smallest_px, math.sqrt(most_px / math.prod(sides)))
     count = 1 + max(0, math.floor(math.log2(max(sides) * finest / (LARGEST_PX / 2))))
     return [finest / 2**i for i in range(count)]
 

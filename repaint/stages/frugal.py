@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from ..tiling import tiled
 
 SMALLEST_TILE_PX = 32
+SMALLEST_COPY_PX = 100_000
 
 
 @dataclass(eq=False)
@@ -106,6 +108,51 @@ class FewerAtOnce:
             raise MemoryError(f"out of memory: {self.name} does not fit even with one window at once")
         self.most = was // 2
         self._notes.append(f"out of memory with {was} windows at once: {self.name} goes on with {self.most}")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+@dataclass(eq=False)
+class SmallerCopy:
+    """A look at a whole image that goes on with smaller copies when memory does not suffice.
+
+    Attributes:
+        look: what it answers to an image, shrunk to so many pixels where it has more.
+        most_px: pixels looked at, at most.
+    """
+
+    name: str
+    look: Callable[[Tensor, int], Any]
+    most_px: int
+    _notes: list[str] = field(default_factory=list)
+
+    def __call__(self, image: Tensor) -> Any:
+        """The answer to `image`.
+
+        Raises:
+            MemoryError: if not even a small copy fits.
+        """
+        while True:
+            try:
+                return self.look(image, self.most_px)
+            except (RuntimeError, MemoryError) as e:
+                if not is_out_of_memory(e):
+                    raise
+            self._halve()  # not in the except clause, as above
+
+    def told(self) -> list[str]:
+        """What the user should know and has not been told yet."""
+        notes, self._notes = self._notes, []
+        return notes
+
+    def _halve(self) -> None:
+        was = self.most_px
+        if was // 2 < SMALLEST_COPY_PX:
+            raise MemoryError(f"out of memory: {self.name} does not fit even with {was / 1e6:.1f} megapixels")
+        self.most_px = was // 2
+        self._notes.append(
+            f"out of memory with {was / 1e6:.1f} megapixels: {self.name} looks at {self.most_px / 1e6:.1f} of them"
+        )
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
