@@ -161,12 +161,8 @@ class Finder:
                 found = tile.image
                 yield None
             assert found is not None
-            if not self.hinted:
-                together.add(F.interpolate(found, light.shape[-2:], mode="bilinear"))
-        if not self.hinted:
-            found = together.map()
-        assert found is not None
-        yield found[0]
+            together.add(F.interpolate(found, light.shape[-2:], mode="bilinear"))
+        yield together.map()[0]
 
     def _sizes(self, photo: Photo) -> list[tuple[int, int]]:
         """The sizes to look at, the photo's own first, each half as large as the one before."""

@@ -47,10 +47,10 @@ class Scratches(Settings):
     grow_px: int = Field(default=1, ge=0, description="enlarge what is found by this much")
     min_area_px: int = Field(default=4, ge=1, description="leave out what has fewer pixels, before it is enlarged")
     thickest: float | None = Field(
-        default=0.04,
+        default=None,
         gt=0,
         description="leave out marks that are, for the most part, thicker than this share of the photo's side (the "
-        "root of its area) and 16 px: such are more often light things than damage; null: leave out none",
+        "root of its area) and 16 px, as 0.04: for detectors that take shirts and skies for torn paper",
     )
     smallest_px: int | None = Field(
         default=128,
@@ -60,9 +60,8 @@ class Scratches(Settings):
     )
     combine: Literal["neighbours", "max", "mean"] = Field(
         default="neighbours",
-        description="of the sizes, where a detector takes no hints. max: the surest counts alone; mean: all must agree,"
-        " and neither hairlines nor wide tears are seen at all sizes; neighbours: the surest mean of two sizes, one "
-        "half the other",
+        description="of the sizes. max: the surest counts alone; mean: all must agree, and neither hairlines nor wide "
+        "tears are seen at all sizes; neighbours: the surest mean of two sizes, one half the other",
     )
     protect_faces: bool = Field(
         default=True, description="drop what lies within the eyes and mouths of faces, which look like damage"

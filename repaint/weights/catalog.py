@@ -209,8 +209,8 @@ CATALOG: tuple[Entry, ...] = (
         "scratches",
         "scratches",
         "scratches, hairs, dust, folds, tears; small; comes with the package",
-        sha256="d84d964ca67fa9d97d348d642b9902d725760ca1b75fa69e8b5c702bb6fea801",
-        size_bytes=2_046_384,
+        sha256="fc09a3374ad92e1d59ff0e8e8dbdd42c426e37c7251cb78aa397ca5fd4bc7def",
+        size_bytes=2_048_704,
     ),
     Entry(
         name="bopbtl-scratches",
