@@ -209,7 +209,7 @@ CATALOG: tuple[Entry, ...] = (
         "scratches",
         "scratches",
         "scratches, hairs, dust, folds, tears; small; comes with the package",
-        sha256="fc09a3374ad92e1d59ff0e8e8dbdd42c426e37c7251cb78aa397ca5fd4bc7def",
+        sha256="28fca7aaeaaed5cd55981f364d10ae3a2df6bcbf822cf9e7e732d800868ea660",
         size_bytes=2_048_704,
     ),
     Entry(
