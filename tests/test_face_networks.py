@@ -233,7 +233,7 @@ def test_restorer_of_ours_is_shown_the_face_as_it_is(tmp_path):
 def test_whole_stage_runs_with_networks_of_ours(tmp_path, monkeypatch):
     monkeypatch.setattr(facing, "EMBEDDED_FINDER", face_finder_file(tmp_path / "f.safetensors"))
     face = Face(TEMPLATE / 8 + 10)
-    monkeypatch.setattr(facing, "found", lambda network, image, smallest_px: [face])
+    monkeypatch.setattr(facing, "found", lambda network, image, most_px, smallest_px: [face])
     net = face_net_file(tmp_path / "n.safetensors")
     stage = Faces(restorer=net, keep_colors=False, strength=1, weights_dir=str(tmp_path)).build("cpu", "bfloat16")
     *_, last = stage([Photo(torch.full((3, 90, 90), 0.4))], [0])

@@ -6,7 +6,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from .settings import PatchNetwork, Training
 
-LEAST_PX = 16
+LEAST_PX = 8
 
 
 class ScratchNetwork(PatchNetwork):
