@@ -49,13 +49,13 @@ def main(
     mender: str = "mender",
     megapixels: Annotated[float, typer.Option(min=0.1)] = 12,
     half: Annotated[bool, typer.Option("--half", help="instead: half of a 1024-px photo")] = False,
-    whole: Annotated[bool, typer.Option("--restore", help="instead: find the scratches, too, and all stages")] = False,
+    all_stages: Annotated[bool, typer.Option("--restore", help="instead: find the scratches, too, and all stages")] = False,
     out: Annotated[Path | None, typer.Option(help="where the filled photos go")] = None,
     device: Device = "cpu",
     one: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     photo = halved() if half else scratched(megapixels)
-    if one is not None and whole:
+    if one is not None and all_stages:
         print("RESULT " + json.dumps(restored(photo, one, device, out)))
         return
     if one is not None:
@@ -65,7 +65,7 @@ def main(
     _, H, W = photo.rgb.shape
     share = 100 * (~photo.keep).float().mean().item()
     print(f"{W} x {H} px, {share:.2f} % to fill; torch {torch.__version__}, {torch.get_num_threads()} threads\n")
-    if whole:
+    if all_stages:
         for preset in presets.split(","):
             row = _alone(preset)
             seconds = ", ".join(f"{name} {took:.1f}" for name, took in row["seconds"].items())
