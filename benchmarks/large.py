@@ -49,7 +49,9 @@ def main(
     mender: str = "mender",
     megapixels: Annotated[float, typer.Option(min=0.1)] = 12,
     half: Annotated[bool, typer.Option("--half", help="instead: half of a 1024-px photo")] = False,
-    all_stages: Annotated[bool, typer.Option("--restore", help="instead: find the scratches, too, and all stages")] = False,
+    all_stages: Annotated[
+        bool, typer.Option("--restore", help="instead: find the scratches, too, and all stages")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="where the filled photos go")] = None,
     device: Device = "cpu",
     one: Annotated[str | None, typer.Option(hidden=True)] = None,
