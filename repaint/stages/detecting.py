@@ -11,7 +11,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..archs.scratch_net import hint
 from ..faces import dear_boxes
@@ -161,7 +160,7 @@ class Finder:
                 found = tile.image
                 yield None
             assert found is not None
-            together.add(F.interpolate(found, light.shape[-2:], mode="bilinear"))
+            together.add(hint(found, light))
         yield together.map()[0]
 
     def _sizes(self, photo: Photo) -> list[tuple[int, int]]:

@@ -76,10 +76,9 @@ def built(settings: Inpaint, device: Device, precision: Precision, batch_size: i
         found = load_mender(settings.mender, weights_dir=settings.weights_dir, device=at)
         weights[settings.mender] = found.sha256
         remarks = (*remarks, *found.remarks)
-        fewer = FewerAtOnce(settings.mender, lambda x, t: found.network(x))
+        fewer = FewerAtOnce(settings.mender, found.network)
         told = partial(_of_both, frugal.told, fewer.told)
-        no_time = torch.zeros(())
-        mender = Mender(lambda x: fewer(x, no_time), settings.mend_px, at, 1 if at.type == "cpu" else batch_size)
+        mender = Mender(fewer, settings.mend_px, at, 1 if at.type == "cpu" else batch_size)
     filler = Filler(settings, denoiser, loaded.size, classes, at, batch_size, mender, told)
     return InpaintStage(
         filler.run,

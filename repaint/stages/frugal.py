@@ -16,7 +16,25 @@ SMALLEST_COPY_PX = 100_000
 
 
 @dataclass(eq=False)
-class Frugal:
+class Noting:
+    """Something that keeps what the user should know until it is asked."""
+
+    _notes: list[str] = field(default_factory=list, init=False)
+
+    def told(self) -> list[str]:
+        """What the user should know and has not been told yet."""
+        notes, self._notes = self._notes, []
+        return notes
+
+    def _went_on(self, note: str) -> None:
+        """Less is tried from now on, with all the memory there is."""
+        self._notes.append(note)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+@dataclass(eq=False)
+class Frugal(Noting):
     """A network that is shown tiles, smaller ones from when memory does not suffice.
 
     Attributes:
@@ -31,7 +49,6 @@ class Frugal:
     tile_px: int
     overlap_px: int
     calls: int = 0
-    _notes: list[str] = field(default_factory=list)
 
     def __call__(self, x: Tensor) -> Tensor:
         """The network's answer to `x`, blended from tiles where `x` is larger than one.
@@ -48,11 +65,6 @@ class Frugal:
                     raise
             self._halve()  # not in the except clause, where the exception still holds the tensors of the failed call
 
-    def told(self) -> list[str]:
-        """What the user should know and has not been told yet."""
-        notes, self._notes = self._notes, []
-        return notes
-
     def _counted(self, x: Tensor) -> Tensor:
         self.calls += 1
         return self.network(x)
@@ -62,26 +74,23 @@ class Frugal:
         if was // 2 < SMALLEST_TILE_PX:
             raise MemoryError(f"out of memory: {self.name} does not fit even with tiles of {was} px")
         self.tile_px = was // 2
-        self._notes.append(f"out of memory with tiles of {was} px: {self.name} goes on with {self.tile_px} px")
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        self._went_on(f"out of memory with tiles of {was} px: {self.name} goes on with {self.tile_px} px")
 
 
 @dataclass(eq=False)
-class FewerAtOnce:
+class FewerAtOnce(Noting):
     """A network of batches that is shown smaller ones from when memory does not suffice.
 
     Attributes:
-        network: called with (B, ...) images, a time for all of them, and perhaps labels (B,).
+        network: called with (B, ...) images, and perhaps a time for all of them and labels (B,).
         most: images it is shown at once; 0 = as many as come.
     """
 
     name: str
     network: Callable[..., Tensor]
     most: int = 0
-    _notes: list[str] = field(default_factory=list)
 
-    def __call__(self, x: Tensor, t: Tensor, *labels: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, t: Tensor | None = None, *labels: Tensor) -> Tensor:
         """The network's answer to `x`.
 
         Raises:
@@ -90,30 +99,24 @@ class FewerAtOnce:
         while True:
             most = self.most or len(x)
             try:
+                of_all = () if t is None else (t,)
                 parts = zip(*(each.split(most) for each in (x, *labels)), strict=True)
-                said = [self.network(part, t, *of) for part, *of in parts]
+                said = [self.network(part, *of_all, *of) for part, *of in parts]
                 return said[0] if len(said) == 1 else torch.cat(said)
             except (RuntimeError, MemoryError) as e:
                 if not is_out_of_memory(e):
                     raise
             self._halve(min(most, len(x)))  # not in the except clause, as above
 
-    def told(self) -> list[str]:
-        """What the user should know and has not been told yet."""
-        notes, self._notes = self._notes, []
-        return notes
-
     def _halve(self, was: int) -> None:
         if was == 1:
             raise MemoryError(f"out of memory: {self.name} does not fit even with one window at once")
         self.most = was // 2
-        self._notes.append(f"out of memory with {was} windows at once: {self.name} goes on with {self.most}")
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        self._went_on(f"out of memory with {was} windows at once: {self.name} goes on with {self.most}")
 
 
 @dataclass(eq=False)
-class SmallerCopy:
+class SmallerCopy(Noting):
     """A look at a whole image that goes on with smaller copies when memory does not suffice.
 
     Attributes:
@@ -124,7 +127,6 @@ class SmallerCopy:
     name: str
     look: Callable[[Tensor, int], Any]
     most_px: int
-    _notes: list[str] = field(default_factory=list)
 
     def __call__(self, image: Tensor) -> Any:
         """The answer to `image`.
@@ -140,21 +142,14 @@ class SmallerCopy:
                     raise
             self._halve()  # not in the except clause, as above
 
-    def told(self) -> list[str]:
-        """What the user should know and has not been told yet."""
-        notes, self._notes = self._notes, []
-        return notes
-
     def _halve(self) -> None:
         was = self.most_px
         if was // 2 < SMALLEST_COPY_PX:
             raise MemoryError(f"out of memory: {self.name} does not fit even with {was / 1e6:.1f} megapixels")
         self.most_px = was // 2
-        self._notes.append(
+        self._went_on(
             f"out of memory with {was / 1e6:.1f} megapixels: {self.name} looks at {self.most_px / 1e6:.1f} of them"
         )
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
 
 
 def is_out_of_memory(e: BaseException) -> bool:

@@ -356,14 +356,14 @@ def _follow(ema: nn.Module, network: nn.Module, decay: float) -> None:
 def _common(config: Training, step: int, world: int, history: list[dict[str, float]]) -> dict[str, str]:
     figures = dict(history[-1]) if history else {}
     figures.pop("step", None)
-    names = {"training": "training_loss"}
-    measured = {names.get(name, f"validation_{name}"): f"{value:.5f}" for name, value in figures.items()}
+    training = {"training_loss": f"{figures.pop('training'):.5f}"} if figures else {}
     return {
         "licence": config.licence,
         "data": ", ".join("/".join(PurePosixPath(source.folder).parts[-2:]) for source in config.data),
         "steps": str(step),
         "images": str(step * world * config.batch_size * config.accumulate),
-        **measured,
+        **training,
+        **{f"validation_{name}": f"{value:.5f}" for name, value in figures.items()},
     }
 
 

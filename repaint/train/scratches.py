@@ -17,6 +17,8 @@ from ..degrade.drawing import happens, number, pick
 from ..degrade.painting import SMALLEST_PX, scale_of, whole
 from ..holes import thicker_than
 from ..image import luma
+from ..stages.detecting import Together
+from ..stages.scratches import Scratches
 from ..tiling import resized
 from ..weights.detectors import WEAK
 from .data import Picture, Pictures, cut, varied
@@ -216,7 +218,10 @@ class ScratchTask:
 
     def _found(self, network: nn.Module, image: Tensor) -> Tensor:
         assert isinstance(network, ScratchNet)
-        return torch.sigmoid(looks(network, image, self.config.sizes)[-1])
+        together = Together(Scratches().combine)  # as the stage has it, whose threshold this gives
+        for logits in looks(network, image, self.config.sizes):
+            together.add(hint(torch.sigmoid(logits), image))
+        return together.map()
 
     def says(self, measured: Mapping[str, float]) -> dict[str, str]:
         architecture = {"name": "scratch_net", **self.config.network.model_dump()}
