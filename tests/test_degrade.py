@@ -359,7 +359,8 @@ def test_stamps_add_damage_of_their_own():
 
     without, stamped = damaged(), damaged(torch.ones(1, 20, 20))
     assert all((less <= more).all() for less, more in zip(without, stamped, strict=True))
-    assert sum(bool((less < more).any()) for less, more in zip(without, stamped, strict=True)) > 9  # 0.6 have stamps, some unseen
+    grown = sum(bool((less < more).any()) for less, more in zip(without, stamped, strict=True))
+    assert grown > 9  # of 30; 0.6 have stamps, and some of those are not seen
 
 
 def test_a_stamp_that_is_full_is_put_down_small():
