@@ -48,6 +48,7 @@ def config_of(args: argparse.Namespace, output: str) -> TrainPrior:
             "workers": 1,
             "precision": args.precision,
             "device": args.device,
+            "compile": args.compile,
         }
     )
 
@@ -67,6 +68,8 @@ def plain(args: argparse.Namespace) -> float:
 
     network = build(architecture(config)).to(device)
     average = copy.deepcopy(network)
+    if args.compile:
+        network.compile(dynamic=False)
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate)
     loss_of = HybridLoss(SCHEDULES["linear"](), "simple").to(device)
     make = Window(config.size, flip=True, grey_share=config.grey_share)
@@ -100,6 +103,7 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=32)
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--device", default="auto", choices=("auto", "cpu"))
+    parser.add_argument("--compile", action="store_true", help="both networks")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--one", choices=("ours", "plain"), help=argparse.SUPPRESS)
     args = parser.parse_args()

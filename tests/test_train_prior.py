@@ -122,6 +122,34 @@ def test_a_training_in_several_passes_a_step_sees_as_many_windows(config):
     assert load_prior(str(config().output) + "/prior.safetensors").size == 8
 
 
+def test_a_compiled_training_makes_the_same_weights_under_the_same_names(config, monkeypatch):
+    def compiled(network, **said):
+        forward = network.forward
+        network._compiled_call_impl = lambda *seen: calls.append(network.training) or forward(*seen)
+
+    calls = []
+    whole = weights(train_prior(config("whole")))
+    monkeypatch.setattr(torch.nn.Module, "compile", compiled)
+    same = weights(train_prior(config("compiled", compile=True)))
+    assert sum(calls) == 6  # once a step
+    assert all(torch.equal(same[name], value) for name, value in whole.items())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other C libraries are left as they are")
+def test_memory_that_is_freed_is_kept_for_the_next_who_asks():
+    script = """
+import resource, torch
+from repaint.train.heap import keep_freed_memory
+def pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(keep_freed_memory(), min(pages() for _ in range(50)))
+"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert said[0] == "False" or int(said[1]) < 1000  # 64 MiB are 16,384 pages
+
+
 def test_exported_weights_are_a_prior_that_fills_holes(config):
     prior = load_prior(train_prior(config()))
     assert (prior.size, prior.classes, prior.multiple_of) == (8, 0, 1)

@@ -24,6 +24,7 @@ from ..weights.networks import file_of
 from ..weights.store import DEFAULT_DIR
 from .checkpoint import export, interrupts_wait, load, save
 from .data import Item, Pictures, together
+from .heap import keep_freed_memory
 from .notes import Board, write_manifest, write_metrics
 from .settings import Source, Training
 
@@ -99,6 +100,8 @@ def train(config: Training, task: Task, watch: Watch = lambda status: None) -> s
     accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=MIXED[config.precision])
     device, rank, world = accelerator.device, accelerator.process_index, accelerator.num_processes
     is_main = accelerator.is_main_process
+    if device.type == "cpu":
+        keep_freed_memory()
     torch.manual_seed(config.seed)
     objective: Any = task.objective()
     objective.to(device).to(memory_format=torch.channels_last).train()
@@ -118,6 +121,8 @@ def train(config: Training, task: Task, watch: Watch = lambda status: None) -> s
         optimiser.load_state_dict(state["optimiser"])
         step, best, seconds, mean = state["step"], state["best"], state["seconds"], state.get("mean", 0.0)
         history, skipped = state["history"], state["skipped"]
+    if config.compile:
+        network.compile(dynamic=False)
     wrapped, optimiser = accelerator.prepare(objective, optimiser)
     if state and accelerator.scaler is not None:
         accelerator.scaler.load_state_dict(state["scaler"])

@@ -81,5 +81,8 @@ class Training(Settings):
     tensorboard: bool = Field(default=False, description="write curves and pictures to output/tensorboard")
     device: Literal["auto", "cpu"] = "auto"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    compile: bool = Field(
+        default=False, description="the network, for faster steps; takes a minute or more first, and a C++ compiler"
+    )
     seed: int = Field(default=0, ge=0, lt=2**23 - 1)
     licence: str = Field(default="not stated", description="written into the exported weights")
