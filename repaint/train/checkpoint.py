@@ -27,6 +27,7 @@ FREE_TO_CHANGE = (
     "tensorboard",
     "output",
     "device",
+    "compile",
     "licence",
     "decay_from",
 )
