@@ -85,6 +85,7 @@ def inpaint_command(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
+    max_megapixels: Annotated[float, typer.Option(min=0.001, help="Larger photos are refused.")] = 80.0,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any other key of the inpaint stage, e.g. thin=1."),
@@ -147,6 +148,7 @@ def inpaint_command(
             quality=quality,
             tell=tell,
             say=say,
+            max_pixels=round(max_megapixels * 1e6),
         )
     say(f"wrote {out}")
 

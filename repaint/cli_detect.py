@@ -24,6 +24,7 @@ def detect_command(
     min_area: Annotated[int, typer.Option(min=1, help="Leave out what has fewer pixels.")] = 4,
     probability: Annotated[bool, typer.Option("--probability", help="Write NAME_probability.png, too.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    max_megapixels: Annotated[float, typer.Option(min=0.001, help="Larger photos fail.")] = 80.0,
 ) -> None:
     """Find the damage of photos: masks (white = keep, black = fill), and pictures to look at."""
     from .config import Settings, explained
@@ -59,7 +60,7 @@ def detect_command(
     for remark in stage.remarks:
         say(remark)
     found = []
-    for detection in detect_files(photo, out, stage, stage_bar):
+    for detection in detect_files(photo, out, stage, stage_bar, max_pixels=round(max_megapixels * 1e6)):
         found.append(detection)
         if detection.flaw is not None:
             say(detection.flaw)

@@ -13,8 +13,8 @@ from .errors import ConfigError
 
 @answers(GOES_ON)
 def restore_command(
-    photo: Annotated[Path, typer.Argument(help="A photo, or a folder of photos.")],
-    out: Annotated[Path, typer.Option(help="The result; for a folder, the folder of results.")],
+    photo: Annotated[str, typer.Argument(help="A photo, or a folder of photos; gs:// and az:// are folders.")],
+    out: Annotated[str, typer.Option(help="The result; for a folder, the folder of results.")],
     preset: Annotated[
         str, typer.Option(help="How much work filling damage may be: fast, balanced, quality, paper.")
     ] = "balanced",
@@ -26,11 +26,11 @@ def restore_command(
     sensitivity: Annotated[float, typer.Option(help="Of finding damage, 0..1: more finds more, and errs more.")] = 0.5,
     strength: Annotated[float, typer.Option(help="Of what is done to faces, noise and colours, 0..1.")] = 0.8,
     mask: Annotated[
-        Path | None, typer.Option(help="What to fill beside what is found; for a folder, a folder of masks.")
+        str | None, typer.Option(help="What to fill beside what is found; for a folder, a folder of masks.")
     ] = None,
     hole: Annotated[Hole, typer.Option(help="What marks the hole in masks.")] = Hole.black,
     prior: Annotated[str, typer.Option(help="What fills: a name of `repaint weights list`, or a path.")] = "base-64",
-    save_stages: Annotated[Path | None, typer.Option(help="A folder for what each stage made.")] = None,
+    save_stages: Annotated[str | None, typer.Option(help="A folder for what each stage made.")] = None,
     keep_format: Annotated[
         bool, typer.Option("--keep-format", help="Folders: results in the photos' formats.")
     ] = False,
@@ -38,9 +38,11 @@ def restore_command(
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Another seed, another fill.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    max_megapixels: Annotated[float, typer.Option(min=0.001, help="Larger photos are refused.")] = 80.0,
 ) -> None:
     """Restore old photos: find damage and fill it, restore faces, enlarge, correct colours."""
     from .config import Settings, explained
+    from .files import is_remote
     from .restoring import Restore, as_run, restore_file
     from .stages.progress import Device, Precision
 
@@ -76,32 +78,27 @@ def restore_command(
         "device": options.device,
         "precision": options.precision,
     }
-    if photo.is_dir():
+    if is_remote(photo) or Path(photo).is_dir():
         from .cli_run import run_and_show
 
-        run_and_show(
-            as_run(
-                str(photo),
-                str(out),
-                options.restore,
-                masks=None if mask is None else str(mask),
-                save_stages=None if save_stages is None else str(save_stages),
-                keep_format=keep_format,
-                **common,
-            )
-        )
+        more: dict[str, Any] = {"masks": mask, "save_stages": save_stages, "keep_format": keep_format}
+        run_and_show(as_run(photo, out, options.restore, max_megapixels=max_megapixels, **more, **common))
         return
     from .image import ENDINGS
 
     if keep_format:
         raise ConfigError("--keep-format: is for folders; the ending of --out says the format of one photo")
-    if out.suffix.lower() not in ENDINGS:
-        raise ConfigError(f"--out {out}: ending {out.suffix!r} is not a format; must be one of {', '.join(ENDINGS)}")
+    file, result = Path(photo), Path(out)
+    if result.suffix.lower() not in ENDINGS:
+        raise ConfigError(f"--out {out}: ending {result.suffix!r} is not a format; must be one of {', '.join(ENDINGS)}")
     from .terminal import restore_bar
 
+    paths = {"mask": mask, "save_stages": save_stages}
+    common |= {name: None if path is None else Path(path) for name, path in paths.items()}
     try:
-        with restore_bar(photo.name) as tell:
-            restore_file(photo, out, options.restore, mask=mask, save_stages=save_stages, tell=tell, say=say, **common)
+        with restore_bar(file.name) as tell:
+            pixels = round(max_megapixels * 1e6)
+            restore_file(file, result, options.restore, tell=tell, say=say, max_pixels=pixels, **common)
     except KeyboardInterrupt:
         say(f"stopped; {out} was not written")
         raise typer.Exit(INTERRUPTED) from None

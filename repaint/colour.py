@@ -16,9 +16,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .image import luma
+from .tiling import resized
 
 Tone = Literal["auto", "color", "mono"]
 
+LOOKED_AT_PX = 256  # longer side of the copy that tells whether a photo is toned
 SEEN_PX = 640  # longer side of the small copy that statistics are taken of; averages out grain and dust
 FEWEST = 64  # cells of that copy, below which there is nothing to go by
 KNOTS = 2049
@@ -217,6 +219,15 @@ def _tile_of(px: Tensor, size: int, tiles: int) -> Tensor:
 
 
 # --- what is looked at ---
+
+
+def is_toned(rgb: Tensor) -> bool:
+    """Whether a photo (3, H, W) in [0, 1] is grey or of one dye, as sepia is; a small copy of it tells."""
+    if bool((rgb == rgb[:1]).all()):
+        return True
+    scale = min(1.0, LOOKED_AT_PX / max(rgb.shape[1:]))
+    small = resized(rgb[None], *(max(1, round(side * scale)) for side in rgb.shape[1:]))
+    return is_monochrome(small[0].clamp(0, 1).flatten(1))
 
 
 def is_monochrome(seen: Tensor) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,12 +11,13 @@ import torch
 
 from .errors import ConfigError, ImageError, RunError
 from .files import is_within, list_files
-from .image import READABLE, Meta, Photo, luma, read_photo, write_mask, write_photo
+from .image import DEFAULT_MAX_PIXELS, READABLE, Meta, Photo, luma, read_photo, write_mask, write_photo
 from .stages.progress import Progress
 from .stages.scratches import ScratchesStage
 
 RED = (1.0, 0.1, 0.05)
 QUALITY = 90  # of the overlays
+BESIDE = ("overlay", "probability")  # NAME_overlay.jpg, NAME_probability.png
 
 Bar = Callable[[str], AbstractContextManager[Callable[[Progress], None]]]
 """Of a photo's name: what the stage's progress on it is told to."""
@@ -43,7 +44,7 @@ def photos_in(source: Path, out: Path) -> list[tuple[Path, PurePosixPath]]:
     """The photo, or those of a folder and its subfolders, each with the name that its mask gets without an ending.
 
     Raises:
-        ConfigError: if a mask could overwrite a photo, or two photos would share one.
+        ConfigError: if a mask could overwrite a photo, or two photos would write to the same name.
         ImageError: if there is no photo.
     """
     if not source.is_dir():
@@ -51,6 +52,7 @@ def photos_in(source: Path, out: Path) -> list[tuple[Path, PurePosixPath]]:
             raise ImageError(f"{source}: does not exist")
         if out.resolve() == source.resolve().parent:
             raise ConfigError(f"--out {out}: is the folder of the photo; choose another folder")
+        _refuse_files_of_others(out, [PurePosixPath(source.stem)])
         return [(source, PurePosixPath(source.stem))]
     if is_within(out, source):
         raise ConfigError(f"--out {out}: lies in {source}, among the photos; choose another folder")
@@ -63,10 +65,24 @@ def photos_in(source: Path, out: Path) -> list[tuple[Path, PurePosixPath]]:
         if stem in taken:
             raise ConfigError(f"{source}: {taken[stem]} and {name} would both write {stem}.png; rename one")
         taken[stem] = name
+    for stem, name in taken.items():
+        for written in BESIDE:
+            if (other := taken.get(stem.with_name(f"{stem.name}_{written}"))) is not None:
+                raise ConfigError(f"{source}: the {written} of {name} has the name of the mask of {other}; rename one")
+    _refuse_files_of_others(out, list(taken))
     return [(source / name, stem) for stem, name in taken.items()]
 
 
-def detect_files(source: Path, out: Path, stage: ScratchesStage, bar: Bar) -> Iterator[Detection]:
+def _refuse_files_of_others(out: Path, stems: Sequence[PurePosixPath]) -> None:
+    for stem in stems:
+        mask = out / f"{stem}.png"
+        if mask.exists() and not (out / f"{stem}_overlay.jpg").exists():
+            raise ConfigError(f"--out {out}: {mask} is there already, and no mask of ours; choose another folder")
+
+
+def detect_files(
+    source: Path, out: Path, stage: ScratchesStage, bar: Bar, *, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> Iterator[Detection]:
     """Write NAME.png (white = keep, black = fill) and NAME_overlay.jpg for each photo, and say what became of it.
 
     Where the stage keeps its probabilities, NAME_probability.png (white = certain damage) is written as well.
@@ -77,13 +93,16 @@ def detect_files(source: Path, out: Path, stage: ScratchesStage, bar: Bar) -> It
     for path, stem in photos_in(source, out):
         name = path.name if path == source else path.relative_to(source).as_posix()
         try:
-            yield _detected(path, name, out / stem.parent, stem.name, stage, bar)
+            photo = read_photo(path, max_pixels=max_pixels)
+            yield _detected(photo, path, name, out / stem.parent, stem.name, stage, bar)
         except (ImageError, RunError) as e:
             yield Detection(name, flaw=str(e))
 
 
-def _detected(path: Path, name: str, folder: Path, stem: str, stage: ScratchesStage, bar: Bar) -> Detection:
-    photo, progress = read_photo(path), None
+def _detected(
+    photo: Photo, path: Path, name: str, folder: Path, stem: str, stage: ScratchesStage, bar: Bar
+) -> Detection:
+    progress = None
     try:
         with bar(name) as tell:
             for progress in stage([photo]):
@@ -94,8 +113,8 @@ def _detected(path: Path, name: str, folder: Path, stem: str, stage: ScratchesSt
     assert progress is not None
     keep = progress.photos[0].keep
     assert keep is not None
+    write_photo(folder / f"{stem}_overlay.jpg", overlay(photo, keep), quality=QUALITY)  # first: it tells whose mask
     write_mask(folder / f"{stem}.png", keep)
-    write_photo(folder / f"{stem}_overlay.jpg", overlay(photo, keep), quality=QUALITY)
     for probability in progress.probabilities:
         write_mask(folder / f"{stem}_probability.png", probability)
     return Detection(name, (~keep).float().mean().item(), progress.notes)

@@ -20,6 +20,8 @@ from .stages.scratches import Scratches
 from .stages.upscale import Upscale
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .image import Photo
 
 MEND_PX = 16  # what a small prior invents in holes of this size is no better than what they most likely were
@@ -102,13 +104,18 @@ def restore(
         seed: another seed, another fill.
         tell: told how it goes.
 
+    What is remarkable about the weights, their licences among it, is in `Restore.pipeline(...).remarks`.
+
     Raises:
-        WeightsError, ConfigError, RunError: as `Restore.pipeline`.
+        WeightsError, ConfigError, RunError: as `Restore.pipeline`; RunError if a network fails.
     """
+    from .single import network_failures
+
     pipeline = (settings or Restore()).pipeline(device, precision, masked=photo.keep is not None)
     step = None
-    for step in pipeline([photo], [seed]):
-        tell(step)
+    with network_failures("the photo cannot be restored"):
+        for step in pipeline([photo], [seed]):
+            tell(step)
     assert step is not None
     return step.photos[0]
 
@@ -127,11 +134,12 @@ def restore_file(
     quality: int,
     tell: Callable[[Step], None],
     say: Callable[[str], None],
+    max_pixels: int = 80_000_000,
 ) -> None:
     """Restore one photo and write the result.
 
     Args:
-        save_stages: a folder for what each stage made, numbered.
+        save_stages: a folder for what each stage made, numbered; written as soon as it is made.
         tell: told how it goes.
         say: told what the user should know.
 
@@ -139,34 +147,51 @@ def restore_file(
         ImageError: if photo or mask cannot be read or do not fit, or the result cannot be written.
         WeightsError, ConfigError, RunError: as `Restore.pipeline`; RunError if a network fails.
     """
-    from .image import write_mask, write_photo
-    from .single import check_writable, network_failures, opened
+    from .image import write_photo
+    from .single import check_writable, network_failures, opened, refuse_to_overwrite
 
-    picture = opened(photo, mask, out, hole=hole, say=say)
+    picture = opened(photo, mask, out, hole=hole, say=say, max_pixels=max_pixels)
     pipeline = settings.pipeline(device, precision, masked=mask is not None)
     for remark in pipeline.remarks:
         say(remark)
     check_writable(out)
+    files = {name: f"{place}-{name}.png" for place, name in enumerate(pipeline.stages, 1)}
     if save_stages is not None:
         check_writable(save_stages / "1-.png")
-    step, told = None, 0
+        for file in files.values():
+            refuse_to_overwrite(save_stages / file, "--save-stages", photo, mask)
+    step, told, written = None, 0, 0
     with network_failures(f"{photo}: cannot be restored"):
         for step in pipeline([picture], [seed]):
             tell(step)
             for note in step.notes[told:]:
                 say(note)
             told = max(told, len(step.notes))
+            for name, (made,) in list(step.results.items())[written:]:
+                if name == "scratches" and made.keep is not None:
+                    say(_found(picture, made.keep))
+                if save_stages is not None:
+                    _write_stage(save_stages / files[name], name, made)
+                written += 1
     assert step is not None
-    for place, (name, (made,)) in enumerate(step.results.items(), 1):
-        if name == "scratches" and made.keep is not None:
-            say(f"damage found on {100 * float((made.keep < 1).float().mean()):.2f} % of the photo")
-        if save_stages is None:
-            continue
-        if name == "scratches" and made.keep is not None:
-            write_mask(save_stages / f"{place}-{name}.png", made.keep)
-        else:
-            write_photo(save_stages / f"{place}-{name}.png", made)
     write_photo(out, step.photos[0], quality=quality)
+
+
+def _found(photo: Photo, keep: Tensor) -> str:
+    """What was found beside the mask that was given."""
+    if photo.keep is None:
+        return f"damage found on {100 * float((keep < 1).float().mean()):.2f} % of the photo"
+    more = (keep < 1) & (photo.keep >= 1)
+    return f"damage found on {100 * float(more.float().mean()):.2f} % of the photo, beside the mask"
+
+
+def _write_stage(path: Path, stage: str, made: Photo) -> None:
+    from .image import write_mask, write_photo
+
+    if stage == "scratches" and made.keep is not None:
+        write_mask(path, made.keep)
+    else:
+        write_photo(path, made)
 
 
 def as_run(
@@ -182,6 +207,7 @@ def as_run(
     seed: int,
     device: Device,
     precision: Precision,
+    max_megapixels: float = 80.0,
 ) -> RunConfig:
     """The run that restores a folder of photos.
 
@@ -200,4 +226,5 @@ def as_run(
         quality=quality,
         device=device,
         precision=precision,
+        max_megapixels=max_megapixels,
     )

@@ -10,7 +10,7 @@ from typing import Literal
 
 from .errors import ImageError, RunError
 from .files import try_writing
-from .image import Photo, read_mask, read_photo, write_photo
+from .image import DEFAULT_MAX_PIXELS, ENDINGS, Photo, read_mask, read_photo, write_photo
 from .stages.inpaint import Inpaint
 from .stages.progress import Device, Precision, Progress
 
@@ -28,6 +28,7 @@ def inpaint_file(
     quality: int,
     tell: Callable[[Progress], None],
     say: Callable[[str], None],
+    max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> None:
     """Fill the holes of one photo and write the result.
 
@@ -41,7 +42,7 @@ def inpaint_file(
         WeightsError, ConfigError: as `Inpaint.build`.
         RunError: if the network fails, for want of memory or otherwise.
     """
-    picture = opened(photo, mask, out, hole=hole, say=say)
+    picture = opened(photo, mask, out, hole=hole, say=say, max_pixels=max_pixels)
     assert picture.keep is not None
     if picture.keep.all():
         say(f"{mask}: marks nothing to fill ({hole} marks the hole); the photo is written unchanged")
@@ -63,26 +64,56 @@ def inpaint_file(
 
 
 def opened(
-    photo: Path, mask: Path | None, out: Path, *, hole: Literal["black", "white"], say: Callable[[str], None]
+    photo: Path,
+    mask: Path | None,
+    out: Path,
+    *,
+    hole: Literal["black", "white"],
+    say: Callable[[str], None],
+    max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> Photo:
     """The photo, with the mask that marks its holes.
+
+    Args:
+        say: told what is doubtful of the mask, and what of the photo `out` cannot hold.
+        max_pixels: of photo and mask, at most.
 
     Raises:
         ImageError: if one cannot be read, they do not fit each other, or `out` is one of them.
     """
-    for source, what in ((photo, "photo"), (mask, "mask")):
-        if source is not None and out.exists() and source.exists() and out.samefile(source):
-            raise ImageError(f"--out {out}: is the {what}, which would be overwritten; choose another name")
-    picture = read_photo(photo)
+    refuse_to_overwrite(out, "--out", photo, mask)
+    picture = read_photo(photo, max_pixels=max_pixels)
+    for loss in _losses(picture, out):
+        say(loss)
     if mask is None:
         return picture
-    marks = read_mask(mask, hole=hole)
+    marks = read_mask(mask, hole=hole, max_pixels=max_pixels)
     (_, H, W), (_, h, w) = picture.rgb.shape, marks.keep.shape
     if (h, w) != (H, W):
         raise ImageError(f"{mask}: the mask is {w} x {h} px, the photo {W} x {H}; they must be of one size")
     for warning in marks.warnings:
         say(warning)
     return replace(picture, keep=marks.keep)
+
+
+def refuse_to_overwrite(written: Path, option: str, photo: Path, mask: Path | None) -> None:
+    """Nothing, if a file that is written is not one that is read.
+
+    Raises:
+        ImageError: if it is.
+    """
+    for source, what in ((photo, "photo"), (mask, "mask")):
+        if source is not None and written.exists() and source.exists() and written.samefile(source):
+            raise ImageError(f"{option} {written}: is the {what}, which would be overwritten; choose another name")
+
+
+def _losses(photo: Photo, out: Path) -> Iterator[str]:
+    """What of a photo the format of `out` cannot hold."""
+    format = ENDINGS.get(out.suffix.lower(), "png")
+    if photo.alpha is not None and format == "jpeg" and (photo.alpha < 1).any():
+        yield f"{out}: JPEG holds no transparency, which is left out; PNG, TIFF and WebP hold it"
+    if photo.meta.bits == 16 and format in ("jpeg", "webp"):
+        yield f"{out}: holds 8 bits, the photo has 16; PNG and TIFF hold them"
 
 
 def check_writable(out: Path) -> None:

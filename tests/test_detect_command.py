@@ -145,3 +145,24 @@ def test_what_cannot_start_is_one_line(words, line, photos, tmp_path, monkeypatc
     assert said.code == 2
     assert said.error.startswith(line)
     assert not (tmp_path / "m").exists()
+
+
+def test_masks_are_never_written_over_other_files_and_always_over_ours(photos, tmp_path):
+    (tmp_path / "a.png").write_bytes(png(scratched()))
+    for source in (photos, photos / "a.png"):
+        said = detect(source, "--out", tmp_path)
+        assert (said.code, said.error) == (
+            2,
+            f"--out {tmp_path}: {tmp_path}/a.png is there already, and no mask of ours; choose another folder",
+        )
+    assert detect(photos, "--out", tmp_path / "masks").code == 0
+    assert detect(photos, "--out", tmp_path / "masks", "--sensitivity", "0.6").code == 0
+
+
+def test_an_overlay_with_the_name_of_a_mask_is_refused(photos, tmp_path):
+    (photos / "a_overlay.png").write_bytes(png(scratched()))
+    said = detect(photos, "--out", tmp_path / "masks")
+    assert (said.code, said.error) == (
+        2,
+        f"{photos}: the overlay of a.png has the name of the mask of a_overlay.png; rename one",
+    )

@@ -205,6 +205,63 @@ def test_photo_without_faces_keeps_every_bit_and_is_told_of():
     assert last.notes == ("no face of 48 px or more was found",)
 
 
+# ---- when memory does not suffice
+
+
+def tight(what, errors):
+    """`what`, which fails with these errors one after the other before it answers."""
+    left = list(errors)
+
+    def answer(face):
+        if left:
+            raise left.pop(0)
+        return what(face)
+
+    return answer
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED")])
+@pytest.mark.parametrize("where", ["restorer", "parser"])
+def test_face_that_does_not_fit_in_memory_is_left_as_it_is_and_the_others_are_restored(where, error):
+    large, small = face_at(30, 30, 40), face_at(80, 30, 30)
+    photo = Photo(drawn(60, 110, large, small))
+    if where == "restorer":
+        stage = facer([large, small], tight(lines, [error]), calls=3)
+    else:
+        stage = replace(facer([large, small], lines, calls=3), mask=tight(lambda face: oval(SIZE), [error]))
+    *_, last = stage.run([photo, photo], [0, 0])
+    assert last.notes == ("out of memory: a face of 40 px is left as it is",)
+    assert torch.equal(last.photos[0].rgb, result([small], photo, lines))
+    assert torch.equal(last.photos[1].rgb, result([large, small], photo, lines))
+    assert last.calls == (1 + 2 + 3, 1 + 3 + 3)
+    assert last.done == last.total
+
+
+def test_a_restorer_that_fails_otherwise_is_not_passed_over():
+    stage = facer([face_at(30, 30, 40)], tight(lines, [RuntimeError("shapes do not match")]))
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        list(stage.run([Photo(torch.rand(3, 60, 60))], [0]))
+
+
+def test_faces_found_in_a_smaller_copy_are_those_of_the_photo():
+    shown = []
+
+    def find(image, most_px, scale):
+        shown.append((tuple(image.shape[1:]), most_px, scale))
+        if image[0].numel() > 300_000:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return [Face(torch.tensor(image.shape[1:]) / 4 + TEMPLATE / 8)]
+
+    finder = facing.frugal_finder("net", find, 1_000_000)
+    (face,) = finder(torch.rand(3, 1000, 1000))
+    torch.testing.assert_close(face.landmarks, 250 + TEMPLATE / 4)
+    half = pytest.approx(0.707, abs=1e-3)
+    assert shown == [((1000, 1000), 1_000_000, 1.0), ((707, 707), 500_000, half), ((500, 500), 250_000, 0.5)]
+    assert len(finder.told()) == 2
+    finder(torch.rand(3, 400, 600))
+    assert shown[-1] == ((400, 600), 250_000, 1.0)
+
+
 # ---- which faces
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 
-from repaint.stages import filling
-from repaint.stages.frugal import FewerAtOnce, SmallerCopy
+from repaint.stages import filling, frugal
+from repaint.stages.frugal import FewerAtOnce, SmallerCopy, is_out_of_memory, while_memory_suffices
 from repaint.stages.inpaint import Inpaint
 
 from . import tiny
@@ -109,3 +111,46 @@ def test_an_image_that_fits_in_no_size_is_an_error_and_other_errors_are_themselv
 
     with pytest.raises(RuntimeError, match="broken"):
         SmallerCopy("finder", broken, 100_000)(torch.ones(3, 4, 4))
+
+
+def test_steps_end_where_memory_does_not_suffice_and_hold_nothing_by_then(monkeypatch):
+    held, let_go = [], []
+
+    def steps():
+        yield 1
+        large = torch.ones(8)
+        held.append(weakref.ref(large))
+        yield 2
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(frugal, "give_back_memory", lambda: let_go.append(held[0]() is None))
+    assert list(while_memory_suffices(steps())) == [1, 2]
+    assert let_go == [True]
+
+
+def test_steps_that_fail_otherwise_fail_and_others_come_to_their_end():
+    def steps(error):
+        yield 1
+        if error is not None:
+            raise error
+
+    assert list(while_memory_suffices(steps(None))) == [1]
+    for error in (RuntimeError("shapes do not match"), KeyError("x")):
+        with pytest.raises(type(error)):
+            list(while_memory_suffices(steps(error)))
+
+
+@pytest.mark.parametrize(
+    ("error", "so"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (MemoryError(), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_BAD_PARAM"), False),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED"), False),
+    ],
+)
+def test_want_of_memory_is_told_from_other_failures(error, so):
+    assert is_out_of_memory(error) == so

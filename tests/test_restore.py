@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from repaint import Photo, Restore, read_photo, restore, restoring
+from repaint import Photo, Restore, RunError, read_photo, restore, restoring
 from repaint.image import write_photo
+from repaint.stages.color import ColorStage
 
 from .command import called
 
@@ -94,6 +96,89 @@ def test_stages_of_one_photo_are_kept_in_a_folder_that_is_made(photo, tmp_path):
     assert called("restore", photo, "--out", tmp_path / "new.png", *words).code == 0
     names = sorted(p.name for p in (tmp_path / "some" / "where").iterdir())
     assert names == ["1-scratches.png", "2-inpaint.png", "3-color.png"]
+
+
+def test_stages_are_written_as_soon_as_they_are_made(photo, tmp_path, monkeypatch):
+    def failing(self, *given):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+        yield
+
+    monkeypatch.setattr(ColorStage, "__call__", failing)
+    words = ("--preset", "fast", "--no-faces", "--save-stages", tmp_path / "stages")
+    said = called("restore", photo, "--out", tmp_path / "new.png", *words)
+    assert said.code == 2
+    assert said.lines[-1].endswith(f"{photo}: cannot be restored: CUDA out of memory")
+    assert sorted(p.name for p in (tmp_path / "stages").iterdir()) == ["1-scratches.png", "2-inpaint.png"]
+    with pytest.raises(RunError, match="cannot be restored: CUDA out of memory"):
+        restore(read_photo(photo), Restore(scratches=False, faces=False))
+
+
+def test_stages_are_never_written_over_the_photo(photo, tmp_path):
+    old = photo.rename(tmp_path / "1-color.png")
+    words = ("--no-scratches", "--no-faces", "--save-stages", tmp_path)
+    said = called("restore", old, "--out", tmp_path / "new.png", *words)
+    assert (said.code, said.error) == (
+        2,
+        f"--save-stages {old}: is the photo, which would be overwritten; choose another name",
+    )
+
+
+def test_results_of_a_folder_are_never_written_over_other_files(photo, tmp_path):
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "old.png").write_bytes(photo.read_bytes())
+    said = called("restore", tmp_path / "some", "--out", tmp_path, "--no-scratches", "--no-faces")
+    assert (said.code, said.error) == (2, f"{photo}: is there already, and of no run; choose another output")
+
+
+def test_what_a_mask_marks_is_not_said_to_be_found(photo, tmp_path):
+    mask = np.full((60, 72), 255, np.uint8)
+    mask[30:60] = 0
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    words = ("--mask", tmp_path / "mask.png", "--preset", "fast", "--no-faces", "--no-color")
+    (line,) = (s for s in called("restore", photo, "--out", tmp_path / "new.png", *words).lines if "damage found" in s)
+    assert line.endswith("of the photo, beside the mask")
+    assert 1 < float(line.partition("found on ")[2].partition(" %")[0]) < 10
+
+
+@pytest.mark.parametrize(
+    ("mode", "ending", "words"),
+    [
+        ("LA", "jpg", "JPEG holds no transparency"),
+        ("I;16", "webp", "holds 8 bits, the photo has 16"),
+        ("LA", "png", ""),
+    ],
+)
+def test_what_a_format_cannot_hold_is_said(photo, tmp_path, mode, ending, words):
+    grey = np.asarray(Image.open(photo))
+    pixels = grey.astype(np.uint16) * 257 if mode == "I;16" else np.stack([grey, grey], 2)
+    Image.fromarray(pixels).save(tmp_path / "other.png")
+    out = tmp_path / f"new.{ending}"
+    said = called("restore", tmp_path / "other.png", "--out", out, "--no-scratches", "--no-faces")
+    assert said.code == 0
+    assert [line for line in said.lines if "holds" in line] == [
+        line for line in said.lines if words and line.startswith(f"repaint: {out}: {words}")
+    ]
+    assert bool(words) == any("holds" in line for line in said.lines)
+
+
+@pytest.mark.parametrize("command", ["restore", "detect", "inpaint"])
+def test_a_photo_with_too_many_pixels_is_refused_until_more_are_allowed(photo, tmp_path, command):
+    words = {
+        "restore": ("--out", tmp_path / "new.png", "--no-scratches", "--no-faces"),
+        "detect": ("--out", tmp_path / "masks", "--detector", "filters"),
+        "inpaint": ("--out", tmp_path / "new.png", "--mask", photo, "--t-T", "2", "--jump-length", "1"),
+    }[command]
+    said = called(command, photo, *words, "--max-megapixels", "0.004")
+    assert said.code != 0
+    assert any("0.004" in line and "max_megapixels" in line for line in said.lines)
+    assert called(command, photo, *words, "--max-megapixels", "0.005").code == 0
+
+
+def test_a_bucket_is_a_folder(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("repaint.cli_run.run_and_show", asked.append)
+    assert called("restore", "gs://some/photos", "--out", "gs://some/new", "--no-faces").code == 0
+    assert (asked[0].images, asked[0].output) == ("gs://some/photos", "gs://some/new")
 
 
 def test_ctrl_c_says_that_nothing_was_written(photo, tmp_path, monkeypatch):

@@ -6,8 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 import tifffile
+import torch
 from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from repaint import Photo, Restore, restore
+from repaint.stages.pipeline import Step
 
 from .command import called
 
@@ -89,3 +96,56 @@ def test_what_is_no_picture_is_one_line_and_nothing_is_written(tmp_path, content
     assert said.error.startswith(f"{path}: ")
     assert "\n" not in said.error
     assert not (tmp_path / "new.png").exists()
+
+
+# ---- all stages
+
+
+def every_stage(photo: Photo, **settings: object) -> Step:
+    """Where the pipeline stands at its end."""
+    steps: list[Step] = []
+    chosen = Restore.model_validate({"preset": "fast", **settings})
+    new = restore(photo, chosen, device="cpu", tell=steps.append)
+    assert list(steps[-1].results)[:3] == ["scratches", "inpaint", "faces"]
+    assert bool(((new.rgb >= 0) & (new.rgb <= 1)).all())
+    return steps[-1]
+
+
+def head() -> Tensor:
+    """(3, 256, 256) of skimage's astronaut, whose face has its middle at (130, 125)."""
+    return torch.from_numpy(skimage.data.astronaut()[:256, 96:352].copy()).permute(2, 0, 1).float() / 255
+
+
+def changed_by_faces(step: Step) -> Tensor:
+    """(H, W) bool."""
+    (before,), (after,) = step.results["inpaint"], step.results["faces"]
+    return (before.rgb != after.rgb).any(0)
+
+
+def test_every_stage_takes_a_photo_of_which_nothing_is_known():
+    (new,) = every_stage(Photo(torch.zeros(3, 40, 48), torch.zeros(1, 40, 48, dtype=torch.bool)), scale=2).photos
+    assert new.rgb.shape == (3, 80, 96)
+    assert new.rgb.std() > 0.01
+
+
+def test_every_stage_takes_a_long_strip():
+    strip = torch.from_numpy(pixels(90, 2500)).permute(2, 0, 1) / 255
+    step = every_stage(Photo(strip))
+    assert step.photos[0].rgb.shape == strip.shape
+    (found,) = step.results["scratches"]
+    assert found.keep is not None
+    assert (~found.keep[0, 45]).float().mean() > 0.9  # the white line, to its ends
+
+
+def test_every_stage_takes_forty_faces():
+    small = F.interpolate(head()[None], (96, 96), mode="bicubic", antialias=True)[0].clamp(0, 1)
+    step = every_stage(Photo(small.repeat(1, 5, 8)))
+    middles = changed_by_faces(step).unfold(0, 96, 96).unfold(1, 96, 96)[..., 30:60, 30:60]
+    assert int(middles.flatten(2).any(2).sum()) > 30
+
+
+@pytest.mark.parametrize("cut", [(slice(60, None), slice(None)), (slice(None), slice(74, None))], ids=["top", "left"])
+def test_every_stage_takes_a_face_that_the_border_cuts(cut):
+    step = every_stage(Photo(head()[:, *cut]))
+    assert step.notes == ()
+    assert changed_by_faces(step).float().mean() > 0.1

@@ -124,6 +124,15 @@ def test_an_output_among_what_is_read_is_refused(tmp_path, output, changed, word
     assert refused(tmp_path, output, **changed).startswith(words)
 
 
+@pytest.mark.parametrize("folder", ["out", "more"])
+def test_files_that_no_run_wrote_are_not_overwritten_by_one_that_begins(tmp_path, folder):
+    dataset(tmp_path, "a.png", "b.png")
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "b.png").write_bytes(b"of somebody")
+    words = refused(tmp_path, folders={"masked": str(tmp_path / "more")})
+    assert words == f"DIR/{folder}/b.png: is there already, and of no run; choose another output"
+
+
 def test_results_may_stand_beside_a_single_photo_of_another_ending(tmp_path):
     dataset(tmp_path, "a.jpg")
     run(config(tmp_path, "images", images=str(tmp_path / "images" / "a.jpg"), masks=str(tmp_path / "masks" / "a.png")))

@@ -322,7 +322,7 @@ def test_curves_and_pictures_go_to_tensorboard_once_each_after_a_resume(config):
 
 def test_tensorboard_that_is_not_installed_is_one_line(config, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(RunError, match=r"tensorboard: true needs TensorBoard; pip install 'repaint\[train\]'"):
+    with pytest.raises(RunError, match=r"tensorboard: true needs TensorBoard; pip install '\.\[train\]'"):
         train_prior(config(tensorboard=True))
 
 

@@ -84,7 +84,7 @@ def test_unet_without_its_encoder_s_package_is_one_line(config, monkeypatch):
     pytest.importorskip("timm", reason="timm is in the extra `train`")
     path = train_enhancer(config(**UNET, steps=1))
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ConfigError, match=r"needs timm; pip install 'repaint\[train\]'"):
+    with pytest.raises(ConfigError, match=r"needs timm; pip install '\.\[train\]'"):
         Upscale(weights=path, scale=1).build("cpu")
 
 
@@ -105,7 +105,7 @@ def test_an_encoder_that_timm_has_not_is_one_line(config):
 
 def test_without_timm_the_line_says_which_extra(config, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
-    with pytest.raises(RunError, match=r"unet: needs timm; pip install 'repaint\[train\]'"):
+    with pytest.raises(RunError, match=r"unet: needs timm; pip install '\.\[train\]'"):
         EnhancerTask(config(**UNET)).objective()
 
 

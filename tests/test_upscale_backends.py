@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 
 import numpy as np
@@ -14,6 +15,7 @@ from repaint.errors import ConfigError, WeightsError
 from repaint.image.writing import to_samples
 from repaint.stages.enhancers import Enhancer, load_enhancer
 from repaint.stages.progress import Precision
+from repaint.stages.realesrgan import INSTALL
 from repaint.stages.upscale import Upscale
 from repaint.weights.files import read_state, sha256_of_state
 
@@ -23,7 +25,7 @@ from .upscalers import compact_file, rrdb_file, saved
 
 CPU = torch.device("cpu")
 EXTRA = all(importlib.util.find_spec(name) for name in ("realesrgan", "basicsr"))
-with_extra = pytest.mark.skipif(not EXTRA, reason="the extra is not installed: pip install '.[realesrgan]'")
+with_extra = pytest.mark.skipif(not EXTRA, reason=f"the extra is not installed: {INSTALL}")
 SIZES = [(24, 32), (17, 9), (1, 30), (2, 1)]
 
 
@@ -115,7 +117,7 @@ def test_what_realesrgan_needs_of_an_old_torchvision_does_not_stay():
 def test_missing_extra_is_one_line_that_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "realesrgan.archs.srvgg_arch", None)
     file = compact_file(tmp_path / "net.pth", 2)
-    with pytest.raises(ConfigError, match=r"^backend: realesrgan .* pip install '\.\[realesrgan\]'; or say .*auto$"):
+    with pytest.raises(ConfigError, match=rf"^backend: realesrgan .*: {re.escape(INSTALL)}; or say .*auto$"):
         Upscale(weights=str(file), backend="realesrgan").build("cpu")
 
 

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from torch.nn import functional as F
 
 from repaint.archs.compact import Compact
-from repaint.image import Meta, Photo, read_photo, write_photo
+from repaint.image import Meta, Photo, luma, read_photo, write_photo
 from repaint.image.writing import to_samples
 from repaint.stages.progress import Progress
 from repaint.stages.upscale import Upscale, UpscaleStage
@@ -208,6 +208,15 @@ def test_grey_stays_grey_exactly(build, meta):
     result = upscaled(build(2, seed=1), Photo(grey, meta=meta)).rgb
     assert torch.equal(result, result[:1].expand(3, -1, -1))
     assert upscaled(build(2, seed=1), Photo(smooth(30, 40))).rgb.std(dim=0).mean() > 0.01
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3])
+def test_sepia_stays_sepia_whatever_the_network_adds(build, scale):
+    grey = smooth(24, 30)[:1]
+    sepia = (grey + torch.tensor([0.06, 0.01, -0.07])[:, None, None]).clamp(0, 1)
+    made = upscaled(build(2, seed=1, scale=scale), Photo(sepia)).rgb
+    tone = made - luma(made)
+    assert (tone - (sepia - luma(sepia)).mean((1, 2), keepdim=True)).abs().max() < 0.02
 
 
 def test_16_bits_are_kept_through_a_file(build, tmp_path):

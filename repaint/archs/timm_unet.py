@@ -95,7 +95,7 @@ def _encoder(name: str, pretrained: bool) -> Any:
     try:
         import timm
     except ImportError:
-        raise ImportError("needs timm; pip install 'repaint[train]'") from None
+        raise ImportError("needs timm; pip install '.[train]'") from None
     if not timm.is_model(name):
         raise ValueError(f"encoder: timm has no {name}; `timm.list_models()` names those it has")
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 from PIL.ExifTags import IFD
@@ -42,7 +43,8 @@ def png16(samples: np.ndarray, meta: Meta) -> bytes:
 def tiff(samples: np.ndarray, meta: Meta) -> bytes:
     """A TIFF file of (H, W, C) uint8 or uint16 samples, deflated, with the profile, EXIF and dpi of `meta`.
 
-    Of the EXIF block it takes the EXIF and GPS directories and the tags that describe the photo.
+    Of the EXIF block it takes the EXIF and GPS directories and the tags that describe the photo; none if one of them
+    is too damaged to be written.
     """
     height, width, channels = samples.shape
     differences = samples.copy()  # horizontal predictor
@@ -70,13 +72,8 @@ def tiff(samples: np.ndarray, meta: Meta) -> bytes:
     if meta.icc:
         tags[ICC_TAG] = meta.icc
     if meta.exif:
-        exif = parse_exif(meta.exif)
-        for tag in DESCRIPTIVE_TAGS:
-            if tag in exif:
-                tags[tag] = exif[tag]
-        for ifd in (IFD.Exif, IFD.GPSInfo):
-            if entries := {tag: value for tag, value in exif.get_ifd(ifd).items() if tag != IFD.Interop}:
-                tags[ifd] = entries
+        for tag, value in _exif_tags(meta.exif).items():
+            tags[tag] = value
     tags.tagtype[273] = tags.tagtype[279] = 4  # LONG
     # Pillow moves strip offsets behind the directory as it writes it.
     tags[273] = tuple(np.cumsum([0, *sizes[:-1]]).tolist())
@@ -84,6 +81,22 @@ def tiff(samples: np.ndarray, meta: Meta) -> bytes:
     buffer = io.BytesIO()
     tags.save(buffer)
     return buffer.getvalue() + b"".join(strips)
+
+
+def _exif_tags(block: bytes) -> dict[int, Any]:
+    trial = ImageFileDirectory_v2()
+    try:
+        exif = parse_exif(block)
+        tags: dict[int, Any] = {tag: exif[tag] for tag in DESCRIPTIVE_TAGS if tag in exif}
+        for ifd in (IFD.Exif, IFD.GPSInfo):
+            if entries := {tag: value for tag, value in exif.get_ifd(ifd).items() if tag != IFD.Interop}:
+                tags[ifd] = entries
+        for tag, value in tags.items():
+            trial[tag] = value
+        trial.tobytes()
+    except Exception:  # Pillow raises whatever the damage makes it raise
+        return {}
+    return tags
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,8 +93,10 @@ def tiff_tags(data: bytes) -> Image.Exif:
 
 
 def parse_exif(raw: bytes) -> Image.Exif:
+    """The tags of a block; none if it is no EXIF at all."""
     exif = Image.Exif()
-    exif.load(raw)
+    with suppress(SyntaxError, struct.error):  # of its first eight bytes
+        exif.load(raw)
     return exif
 
 
@@ -121,14 +125,14 @@ def upright_exif(raw: bytes) -> tuple[int, bytes | None]:
 
 
 def exif_with_dpi(exif: bytes | None, dpi: tuple[float, float] | None) -> bytes | None:
-    """EXIF that also tells the resolution, for a format that has no other place for it."""
+    """EXIF that tells the resolution, if need be by one of its own, for a format that has no other place for it."""
     if dpi is None:
         return exif
     tags = parse_exif(exif) if exif else Image.Exif()
-    if exif and _dpi_of_tags(tags) == dpi:
+    if _dpi_of_tags(tags) or (exif and not len(tags)):
         return exif
     tags.update(dict(zip(RESOLUTION_TAGS, (*dpi, 2), strict=True)))
-    return _to_bytes(tags)
+    return _to_bytes(tags) or exif
 
 
 def fitting_icc(icc: bytes | None, *, grey: bool) -> bytes | None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from repaint.errors import ImageError
 from repaint.files import write_bytes
+from repaint.image.exif import fitted_exif
 from repaint.image.lossless import DEFLATE_LEVEL, png16, tiff
 from repaint.image.metadata import exif_with_dpi, fitting_icc
 from repaint.image.photo import ENDINGS, FORMATS, Meta, Photo, luma
@@ -46,7 +47,8 @@ def encode_photo(photo: Photo, format: str, *, quality: int = 95) -> bytes:
 
     A grey photo is saved as grey (WebP has none: three equal channels). JPEG and WebP hold 8 bits. JPEG holds no
     alpha: it is left out, and the colours beneath it are saved as they are. A profile for the wrong kind of pixels
-    is left out, as is EXIF too long for JPEG.
+    is left out, as is EXIF too long for JPEG. EXIF tells the photo's size and dpi where it tells any, and loses its
+    thumbnail, which shows what the photo looked like before.
 
     Args:
         format: one of FORMATS.
@@ -64,7 +66,9 @@ def encode_photo(photo: Photo, format: str, *, quality: int = 95) -> bytes:
     bits = photo.meta.bits if format in ("png", "tiff") else 8
     samples = to_samples(_planes(photo, format), bits=bits)
     grey = samples.shape[2] <= 2
-    meta = replace(photo.meta, icc=fitting_icc(photo.meta.icc, grey=grey))
+    exif, dpi = photo.meta.exif, photo.meta.dpi
+    exif = fitted_exif(exif, width=width, height=height, dpi=dpi) if exif else None
+    meta = replace(photo.meta, icc=fitting_icc(photo.meta.icc, grey=grey), exif=exif)
     if format == "tiff":
         return tiff(samples, meta)
     if bits == 16:

@@ -87,6 +87,25 @@ class Outputs:
                 if result in sources:
                     raise RunError(f"output: {result} is read by this run and would be overwritten; choose another")
 
+    def refuse_files_of_others(self, items: Sequence[Item]) -> None:
+        """Nothing, if no result of a run that begins would overwrite a file.
+
+        Raises:
+            RunError: otherwise.
+        """
+        folders = self.config.folders.model_dump(exclude_none=True)
+        for key, folder in {"output": self.results, **folders}.items():
+            if key == "stages" or not files.is_dir(folder):
+                continue
+            there = set(files.list_files(folder, tuple(ENDINGS)))
+            for item in items:
+                names = [self._name(item, sample) for sample in range(self.config.samples)]
+                for name in names if key in ("output", "results") else [f"{item.stem}.png"]:
+                    if name in there:
+                        raise RunError(
+                            f"{files.join(folder, name)}: is there already, and of no run; choose another output"
+                        )
+
     def rows(self, records: Sequence[Record], items: Sequence[Item]) -> list[Row]:
         """What the report shows: a row for each photo."""
         by_name: dict[str, list[Record]] = {}

@@ -28,6 +28,7 @@ from .reading import Loaded, read_ahead
 from .settings import RunConfig
 
 CONFIG_NAME = "config.yml"
+BATCH_PIXELS = 16_000_000  # of larger photos fewer are made at once: what each stage made of them is held
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ def run(config: RunConfig, watch: Watch = lambda status: None) -> Report:
     """
     items, remarks = paired(config)
     Outputs(config).refuse_among_sources(items)
+    if not files.exists(files.join(config.output, CONFIG_NAME)):
+        Outputs(config).refuse_files_of_others(items)
     with _alone_in(config.output):
         manifest = _opened(config)
         running = _Run(config, items, manifest, watch)
@@ -144,7 +147,7 @@ class _Run:
     def _batches(self) -> Iterator[list[Shot]]:
         """What is still to be made, some photos at a time; failures to read are recorded on the way."""
         batch: list[Shot] = []
-        for loaded in read_ahead(self.items, self.config, self._all_done, ahead=2 * self.batch_size):
+        for loaded in read_ahead(self.items, self.config, self._all_done, ahead=self.batch_size + self.config.workers):
             for remark in loaded.remarks:
                 self._say(f"{loaded.item.mask}: {remark}" if str(loaded.item.mask) not in remark else remark)
             for sample in range(self.config.samples):
@@ -155,7 +158,8 @@ class _Run:
                     self._tell(skipped=self.status.skipped + 1)
                 else:
                     batch.append(shot)
-                if len(batch) == self.batch_size:
+                pixels = sum(shot.photo.rgb[0].numel() for shot in batch)
+                if len(batch) == self.batch_size or pixels >= BATCH_PIXELS:
                     yield batch
                     batch = []
         if batch:

@@ -46,7 +46,7 @@ def built(settings: Scratches, device: Device, precision: Precision) -> Scratche
         stage,
         run=both.run,
         weights={**stage.weights, **faces.weights},
-        dear=lambda photo: dear_boxes(find(photo.rgb.to(at))),
+        dear=lambda photo: dear_boxes(find(photo.rgb)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,27 +11,26 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..colour import is_monochrome
+from ..colour import is_toned
 from ..diffusion import Noise
 from ..errors import ConfigError, WeightsError
 from ..faces import Face, added, aligned, blurred, oval, softened
 from ..image import Photo, luma
 from ..tiling import resized
-from ..weights.face_parts import PARSER_PX, load_face_finder, load_face_parser, load_retinaface
+from ..weights.face_parts import PARSER_PX, RETINA_MOST_PX, load_face_finder, load_face_parser, load_retinaface
 from ..weights.networks import file_of
 from .device import device_name, prepared
 from .face_restorers import Restorer, licence_remarks, load_restorer
 from .faces import Faces, FacesStage, Restored
 from .filling import STREAM
 from .finding import MOST_PX, found
-from .frugal import SmallerCopy
+from .frugal import SmallerCopy, while_memory_suffices
 from .progress import Device, Precision
 
 EMBEDDED_FINDER = "face-finder"
 RETINAFACES = ("detection_Resnet50", "detection_mobilenet0.25")
 PARSERS = ("parsing_bisenet", "parsing_parsenet")
 SHADING = 1 / 16  # sigma, in sides of the aligned square, from which on a change is one of shading or colour
-LOOKED_AT_PX = 256  # side of the copy that tells whether a photo is toned
 
 Mask = Callable[[Tensor], Tensor]
 """Where a restored face (1, 3, s, s) in [0, 1] counts: (1, m, m) in [0, 1], on any device."""
@@ -41,7 +41,7 @@ class Finder:
     """What finds faces.
 
     Attributes:
-        find: the faces of a photo (3, H, W) in [0, 1], the surest first; None if there is no finder.
+        find: the faces of a photo (3, H, W) in [0, 1], on the CPU, the surest first; None if there is no finder.
         told: what the user should know and has not been told yet.
     """
 
@@ -75,14 +75,41 @@ def finder_of(settings: Faces, device: torch.device) -> Finder:
     name, remarks = (None, ()) if settings.finder == "embedded" else by_facexlib("finder", RETINAFACES, settings)
     if name is not None:
         retina = load_retinaface(name, weights_dir=dir, device=device)
-        return Finder(retina.network, {name: retina.sha256}, (f"faces are found by {name}", *retina.remarks))
+        find = frugal_finder(name, lambda image, most_px, scale: retina.network(image), RETINA_MOST_PX)
+        return Finder(find, {name: retina.sha256}, (f"faces are found by {name}", *retina.remarks), find.told)
     if auto and not _is_there(EMBEDDED_FINDER, dir):
         remedy = remarks or (f"no finder is there; repaint weights get {RETINAFACES[0]} --dir {dir}",)
         return Finder(None, {}, (f"faces are left as they are: {remedy[0]}",))
     ours = load_face_finder(EMBEDDED_FINDER, weights_dir=dir, device=device)
-    find = SmallerCopy(EMBEDDED_FINDER, partial(found, ours.network, smallest_px=settings.min_px), MOST_PX)
+
+    def look(image: Tensor, most_px: int, scale: float) -> list[Face]:
+        return found(ours.network, image.to(device), most_px, smallest_px=settings.min_px * scale)
+
+    find = frugal_finder(EMBEDDED_FINDER, look, MOST_PX)
     said = (f"faces are found by {EMBEDDED_FINDER}",) if auto else ()
     return Finder(find, {EMBEDDED_FINDER: ours.sha256}, (*said, *remarks, *ours.remarks), find.told)
+
+
+def frugal_finder(name: str, find: Callable[[Tensor, int, float], list[Face]], most_px: int) -> SmallerCopy:
+    """What finds faces by `find`, and goes on with smaller copies of photos when memory does not suffice.
+
+    Args:
+        find: the faces of an image (3, h, w) on the CPU, of which it looks at so many pixels at most, and which is so
+            many times as wide and high as the photo.
+        most_px: what it looks at as long as memory suffices.
+    """
+
+    def look(image: Tensor, limit: int) -> list[Face]:
+        H, W = image.shape[1:]
+        scale = math.sqrt(limit / (H * W))
+        if limit == most_px or scale >= 1:
+            return find(image, limit, 1.0)
+        h, w = (max(1, round(side * scale)) for side in (H, W))
+        back = torch.tensor([W / w, H / h])
+        faces = find(resized(image[None], h, w)[0], limit, scale)
+        return [replace(face, landmarks=face.landmarks * back) for face in faces]
+
+    return SmallerCopy(name, look, most_px)
 
 
 def mask_of(settings: Faces, size: int, device: torch.device) -> tuple[Mask, dict[str, str], tuple[str, ...]]:
@@ -147,7 +174,10 @@ class Facer:
     told: Callable[[], list[str]] = list
 
     def run(self, photos: Sequence[Photo], seeds: Sequence[int]) -> Iterator[Restored]:
-        """Restore the faces of `photos`; yields after every network call, and at the beginning."""
+        """Restore the faces of `photos`; yields after every network call, and at the beginning.
+
+        A face for which memory does not suffice is left as it is, with a note.
+        """
         if self.settings.strength == 0:
             yield from _left_alone(photos, seeds)
             return
@@ -167,19 +197,24 @@ class Facer:
             if not chosen:
                 notes.append(f"no face of {self.settings.min_px} px or more was found")
             yield progress()
-            change = partial(_toned, alike=bool(chosen) and is_toned(photo))
+            change = partial(_toned, alike=bool(chosen) and is_toned(photo.rgb))
             for nth, face in enumerate(chosen):
                 noise = Noise([(seed + nth * STREAM) % 2**63])
                 before = results[i].rgb
-                for rgb in self._with_face(before, face, noise, change):
+                for rgb in while_memory_suffices(self._with_face(before, face, noise, change)):
                     calls[i], left[i] = calls[i] + 1, left[i] - 1
                     if rgb is not None:
                         results[i] = replace(photo, rgb=rgb)
                     yield progress()
+                others = (len(chosen) - nth - 1) * self.restorer.calls
+                if left[i] > others:
+                    left[i] = others
+                    notes.append(f"out of memory: a face of {face.px:.0f} px is left as it is")
+                    yield progress()
 
     def found(self, photo: Photo) -> list[Face]:
         """The faces of a photo that are not too small, the surest first."""
-        faces = self.find(photo.rgb.to(self.device))
+        faces = self.find(photo.rgb)
         return [face for face in faces if face.px >= self.settings.min_px]
 
     def chosen(self, photo: Photo) -> list[Face]:
@@ -212,15 +247,6 @@ def without_shading(change: Tensor, mask: Tensor) -> Tensor:
     """The change (3, s, s) of a face less what is smooth of it, as far as it counts (1, s, s)."""
     sigma = SHADING * change.shape[-1]
     return change - blurred(change * mask, sigma) / blurred(mask, sigma).clamp(min=1e-3)
-
-
-def is_toned(photo: Photo) -> bool:
-    """Whether a photo is grey or of one dye, as sepia is."""
-    if photo.meta.grey or bool((photo.rgb == photo.rgb[:1]).all()):
-        return True
-    scale = min(1.0, LOOKED_AT_PX / max(photo.rgb.shape[1:]))
-    small = resized(photo.rgb[None], *(max(1, round(side * scale)) for side in photo.rgb.shape[1:]))
-    return is_monochrome(small[0].clamp(0, 1).flatten(1))
 
 
 def _toned(change: Tensor, *, alike: bool) -> Tensor:

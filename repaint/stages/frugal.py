@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +13,10 @@ from ..tiling import tiled
 
 SMALLEST_TILE_PX = 32
 SMALLEST_COPY_PX = 100_000
+WORDS = ("out of memory", "not enough memory", "can't allocate memory")
+WORDS += ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+
+Step = TypeVar("Step")
 
 
 @dataclass(eq=False)
@@ -29,8 +33,7 @@ class Noting:
     def _went_on(self, note: str) -> None:
         """Less is tried from now on, with all the memory there is."""
         self._notes.append(note)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        give_back_memory()
 
 
 @dataclass(eq=False)
@@ -152,7 +155,23 @@ class SmallerCopy(Noting):
         )
 
 
+def while_memory_suffices(steps: Iterator[Step]) -> Iterator[Step]:
+    """The steps, up to the first for which memory does not suffice."""
+    try:
+        yield from steps
+        return
+    except (RuntimeError, MemoryError) as e:
+        if not is_out_of_memory(e):
+            raise
+    give_back_memory()  # not in the except clause, as above
+
+
+def give_back_memory() -> None:
+    """Frees what torch holds of a GPU's memory and does not use."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def is_out_of_memory(e: BaseException) -> bool:
-    """Whether memory did not suffice; of torch on a CPU only the words tell."""
-    words = ("out of memory", "not enough memory", "can't allocate memory")
-    return isinstance(e, (MemoryError, torch.OutOfMemoryError)) or any(w in str(e) for w in words)
+    """Whether memory did not suffice; of torch on a CPU, and of some libraries on a GPU, only the words tell."""
+    return isinstance(e, (MemoryError, torch.OutOfMemoryError)) or any(w in str(e) for w in WORDS)

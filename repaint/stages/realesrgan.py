@@ -19,6 +19,8 @@ from ..archs import compact
 from ..archs.shapes import looks_like
 from ..errors import ConfigError, WeightsError
 
+INSTALL = "pip install --no-build-isolation 'basicsr>=1.4.2' && pip install '.[realesrgan]'"
+"""basicsr imports torch while it is built."""
 GONE = "torchvision.transforms.functional_tensor"  # basicsr imports it; torchvision 0.17 removed it
 SCALES = {3: 4, 12: 2, 48: 1}  # of an RRDBNet, by what its first layer sees: factors below 4 fold pixels into channels
 
@@ -101,8 +103,7 @@ def _imported(name: str) -> Any:
             return importlib.import_module(name)
     except ImportError as e:
         raise ConfigError(
-            f"backend: realesrgan is an extra that is not installed ({e}): pip install '.[realesrgan]'; "
-            "or say backend: auto"
+            f"backend: realesrgan is an extra that is not installed ({e}): {INSTALL}; or say backend: auto"
         ) from None
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..colour import is_toned
 from ..image import Photo, luma
 from ..tiling import by_tiles, resized, starts
 from .device import device_name, prepared
@@ -127,9 +128,11 @@ def enlarged(photo: Photo, seen: Tensor, answer: Tensor, factor: float, strength
     """
     H, W = photo.rgb.shape[-2:]
     size = int(H * factor + 0.5), int(W * factor + 0.5)
-    rgb = with_colours_of(seen, resized(answer[None], *size)[0])
-    if strength < 1:
-        rgb = torch.lerp(resized(seen[None], *size)[0], rgb, strength)
+    rgb, toned = with_colours_of(seen, resized(answer[None], *size)[0]), is_toned(seen)
+    if strength < 1 or toned:
+        plain = resized(seen[None], *size)[0]
+        rgb = torch.lerp(plain, rgb, strength)
+        rgb = plain + luma(rgb - plain) if toned else rgb  # sepia stays sepia
     if photo.meta.grey or bool((seen == seen[:1]).all()):
         rgb = luma(rgb).repeat(3, 1, 1)
     alpha, keep, dpi = photo.alpha, photo.keep, photo.meta.dpi

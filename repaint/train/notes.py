@@ -55,9 +55,7 @@ class Board:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            raise RunError(
-                "tensorboard: true needs TensorBoard; pip install 'repaint[train]', or leave it out"
-            ) from None
+            raise RunError("tensorboard: true needs TensorBoard; pip install '.[train]', or leave it out") from None
         self._writer = SummaryWriter(files.join(config.output, "tensorboard"), purge_step=step + 1)
 
     def step(self, step: int, figures: dict[str, float]) -> None:

@@ -40,7 +40,7 @@ def load_spandrel(
 
     Raises:
         WeightsError: if the weights are missing, damaged, refused, of an architecture that spandrel does not know, or
-            for another purpose.
+            for another purpose; if `extra` is not installed.
     """
     path = file_of(name, weights_dir)
     state, metadata = read_state(path)  # not by spandrel, whose list of what may run is longer
@@ -55,8 +55,9 @@ def _described(
     """The network of `state`, read from `path`, in float32; arguments and errors as in `load_spandrel`."""
     from spandrel import ModelLoader, UnsupportedModelError
 
+    registry = _registry(extra)
     try:
-        descriptor = ModelLoader(registry=_registry(extra)).load_from_state_dict(dict(state))
+        descriptor = ModelLoader(registry=registry).load_from_state_dict(dict(state))
     except UnsupportedModelError:
         raise WeightsError(f"{path}: spandrel knows no such architecture; found {looks_like(state)}") from None
     except Exception as e:  # its loaders take the keys and shapes they need for granted
@@ -80,7 +81,7 @@ def _registry(extra: bool) -> ArchRegistry:
     try:
         from spandrel_extra_arches import EXTRA_REGISTRY  # pyright: ignore[reportMissingImports]
     except ImportError as e:
-        raise WeightsError(f"extra architectures need: pip install spandrel_extra_arches ({e})") from None
+        raise WeightsError(f"CodeFormer and its like need an extra ({e}): pip install '.[codeformer]'") from None
     registry = MAIN_REGISTRY.copy()
     registry.add(*EXTRA_REGISTRY, ignore_duplicates=True)
     return registry

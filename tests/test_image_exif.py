@@ -1,0 +1,207 @@
+"""What EXIF says of a written photo is true of it, read with libvips and tifffile; all else in it stays."""
+
+import io
+import struct
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import pyvips
+import tifffile
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from repaint.image import FORMATS, Meta, Photo, decode_photo, encode_photo
+from repaint.image.exif import fitted_exif
+
+from .pictures import make_exif, saved
+
+THUMBNAIL = saved(Image.fromarray(np.full((8, 8, 3), 77, np.uint8)), "JPEG")
+NOTES = b"maker's notes with offsets"
+SHORT, LONG, RATIONAL, UNDEFINED = 3, 4, 5, 7
+BLOCKS = [("jpeg", 8), ("png", 8), ("png", 16), ("webp", 8)]  # the kinds of file that hold a block as it is
+
+
+def camera_exif(
+    order="<", *, dpi=(300, 300), unit=2, size=(20, 13), thumbnail=THUMBNAIL, after=b"", kind=SHORT
+) -> bytes:
+    """A block as cameras lay it out: resolution, size, maker's notes, then a thumbnail, and something `after` it."""
+
+    def directory(at: int, entries: list[tuple[int, int, bytes]], following: int) -> bytes:
+        values = at + 2 + 12 * len(entries) + 4
+        head, tail = struct.pack(order + "H", len(entries)), b""
+        for tag, kind, value in entries:
+            count = len(value) // {SHORT: 2, LONG: 4, RATIONAL: 8, UNDEFINED: 1}[kind]
+            head += struct.pack(order + "HHL", tag, kind, count)
+            if len(value) <= 4:
+                head += value.ljust(4, b"\0")
+            else:
+                head += struct.pack(order + "L", values + len(tail))
+                tail += value
+        return head + struct.pack(order + "L", following) + tail
+
+    def number(layout: str, *values: int) -> bytes:
+        return struct.pack(order + layout, *values)
+
+    layout = "H" if kind == SHORT else "L"
+    second_at, third_at, thumbnail_at = 100, 200, 300
+    first = [
+        (282, RATIONAL, number("LL", dpi[0], 1)),
+        (283, RATIONAL, number("LL", dpi[1], 1)),
+        (296, SHORT, number("H", unit)),
+        (34665, LONG, number("L", second_at)),
+    ]
+    second = [
+        (37500, UNDEFINED, NOTES),
+        (40962, kind, number(layout, size[0])),
+        (40963, kind, number(layout, size[1])),
+    ]
+    block = ({"<": b"II", ">": b"MM"}[order] + number("HL", 42, 8)) + directory(8, first, third_at if thumbnail else 0)
+    block = block.ljust(second_at, b"\0") + directory(second_at, second, 0)
+    if thumbnail:
+        third = [(513, LONG, number("L", thumbnail_at)), (514, LONG, number("L", len(thumbnail)))]
+        block = block.ljust(third_at, b"\0") + directory(third_at, third, 0)
+        block = block.ljust(thumbnail_at, b"\0") + thumbnail
+    return b"Exif\0\0" + block + after
+
+
+def written(format: str, bits: int, exif: bytes, *, dpi=(600.0, 600.0), size=(40, 26)) -> bytes:
+    photo = Photo(torch.rand(3, size[1], size[0]), meta=Meta(format, bits=bits, exif=exif, dpi=dpi))
+    return encode_photo(photo, format)
+
+
+def seen_by_vips(data: bytes) -> dict[str, str | bytes]:
+    """EXIF as libvips and libexif read it: texts by name, and the block."""
+    image: Any = pyvips.Image.new_from_buffer(data, "", access="sequential")  # others are cached, by address
+    names = [name for name in image.get_fields() if name.startswith(("exif-", "jpeg-thumbnail"))]
+    return {name: image.get(name) for name in names}
+
+
+def block_of(data: bytes) -> bytes:
+    raw = seen_by_vips(data)["exif-data"]
+    assert isinstance(raw, bytes)
+    return b"Exif\0\0" + raw.removeprefix(b"Exif\0\0")
+
+
+def first_word(text: str | bytes) -> str:
+    assert isinstance(text, str)
+    return text.split()[0]
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize(("format", "bits"), BLOCKS)
+def test_exif_tells_the_size_and_resolution_of_the_file_it_is_in(format, bits, order):
+    seen = seen_by_vips(written(format, bits, camera_exif(order), dpi=(600.0, 450.5)))
+    told = {name: first_word(text) for name, text in seen.items() if name != "exif-data"}
+    assert (told["exif-ifd0-XResolution"], told["exif-ifd0-YResolution"]) == ("600/1", "901/2")
+    assert told["exif-ifd0-ResolutionUnit"] == "2"
+    assert (told["exif-ifd2-PixelXDimension"], told["exif-ifd2-PixelYDimension"]) == ("40", "26")
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_exif_of_a_tiff_file_tells_its_size(bits):
+    page: Any = tifffile.TiffFile(io.BytesIO(written("tiff", bits, camera_exif()))).pages[0]
+    exif = page.tags["ExifTag"].value
+    assert (exif["PixelXDimension"], exif["PixelYDimension"]) == (40, 26)
+    assert page.tags["XResolution"].value == (600, 1)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("dpi", [300.0, 600.0])
+def test_no_thumbnail_shows_what_the_photo_looked_like_before(format, dpi):
+    before = camera_exif(size=(40, 26))
+    assert "jpeg-thumbnail-data" in seen_by_vips(saved(Image.new("RGB", (40, 26)), "JPEG", exif=before))
+    data = written(format, 8, before, dpi=(dpi, dpi))
+    assert THUMBNAIL[:40] not in data
+    assert not any("thumbnail" in name or "ifd1" in name for name in seen_by_vips(data))
+
+
+def test_what_follows_a_thumbnail_stays_where_it_was():
+    before = camera_exif(after=b"and more")
+    after = fitted_exif(before, width=20, height=13, dpi=None)
+    assert len(after) == len(before)
+    assert after.endswith(bytes(len(THUMBNAIL)) + b"and more")
+
+
+def test_an_offset_that_points_to_no_jpeg_file_has_nothing_blanked():
+    before = camera_exif(thumbnail=b"no picture", after=b"and more")
+    after = fitted_exif(before, width=20, height=13, dpi=None)
+    assert after[-18:] == before[-18:]
+    assert sum(a != b for a, b in zip(after, before, strict=True)) == 1  # the way to it
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize(("format", "bits"), BLOCKS)
+@pytest.mark.parametrize(("dpi", "unit"), [((300, 200), 2), ((118, 79), 3)])
+def test_exif_that_is_true_is_kept_byte_for_byte(format, bits, order, dpi, unit):
+    exif = camera_exif(order, dpi=dpi, unit=unit, size=(40, 26), thumbnail=b"") + b"and more"
+    dpi = (299.99, 200.01) if unit == 2 else (299.72, 200.66)
+    assert block_of(written(format, bits, exif, dpi=dpi)) == exif
+    read = decode_photo(written(format, bits, exif, dpi=dpi), "x")
+    assert read.meta.exif == exif
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_maker_s_notes_and_all_else_stay_where_they_were(order):
+    before = camera_exif(order, thumbnail=b"")
+    after = fitted_exif(before, width=40, height=26, dpi=(600, 600))
+    changed = {at - 6 for at, (a, b) in enumerate(zip(before, after, strict=False)) if a != b}
+    places = {282: 10, 283: 22, 40962: 114, 40963: 126}
+    assert changed <= {place + 8 + i for place in places.values() for i in range(4)}
+    assert changed
+    assert after.index(NOTES) == before.index(NOTES)
+
+
+def test_writing_again_changes_nothing_more():
+    once = fitted_exif(camera_exif(), width=40, height=26, dpi=(600, 450.5))
+    assert fitted_exif(once, width=40, height=26, dpi=(600, 450.5)) == once
+
+
+@pytest.mark.parametrize("unit", [1, 3])
+def test_a_resolution_in_another_unit_becomes_dots_per_inch(unit):
+    data = written("jpeg", 8, camera_exif(unit=unit))
+    seen = seen_by_vips(data)
+    assert first_word(seen["exif-ifd0-ResolutionUnit"]) == "2"
+    assert first_word(seen["exif-ifd0-XResolution"]) == "600/1"
+
+
+@pytest.mark.parametrize("kind", [SHORT, LONG])
+@pytest.mark.parametrize("width", [65535, 65536])
+def test_sizes_are_told_in_two_bytes_only_where_they_fit(kind, width):
+    exif = Image.Exif()
+    exif.load(fitted_exif(camera_exif(kind=kind), width=width, height=3, dpi=None))
+    assert (exif.get_ifd(34665)[40962], exif.get_ifd(34665)[40963]) == (width, 3)
+
+
+@pytest.mark.parametrize("format", ["jpeg", "png", "webp"])
+def test_exif_that_tells_no_resolution_gets_one_where_nothing_else_can_tell_it(format):
+    exif = make_exif(ImageDescription="x")
+    data = written(format, 8, exif)
+    if format == "webp":
+        assert first_word(seen_by_vips(data)["exif-ifd0-XResolution"]) == "600/1"
+    else:
+        assert block_of(data) == exif
+
+
+@pytest.mark.parametrize(
+    "raw", [b"Exif\0\0rubbish", camera_exif()[:60], camera_exif()[:130], b"Exif\0\0II*\0\xff\xff\xff\xff"]
+)
+def test_exif_that_cannot_be_parsed_stays_as_it_is(raw):
+    assert fitted_exif(raw, width=40, height=26, dpi=(600, 600)) == raw
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_no_damage_to_exif_costs_the_photo(data):
+    raw = bytearray(camera_exif(data.draw(st.sampled_from("<>"))))
+    for at, value in data.draw(st.lists(st.tuples(st.integers(0, len(raw) - 1), st.integers(0, 255)), max_size=6)):
+        raw[at] = value
+    cut = bytes(raw[: data.draw(st.integers(0, len(raw)))])
+    photo = Photo(torch.rand(3, 4, 4), meta=Meta("png", exif=b"Exif\0\0" + cut[6:], dpi=(600, 600)))
+    for format in FORMATS:
+        back = decode_photo(encode_photo(photo, format), "x")
+        assert replace(back.meta, exif=None, dpi=None) == Meta(format)
