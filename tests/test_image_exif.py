@@ -22,6 +22,7 @@ from .pictures import make_exif, saved
 THUMBNAIL = saved(Image.fromarray(np.full((8, 8, 3), 77, np.uint8)), "JPEG")
 NOTES = b"maker's notes with offsets"
 SHORT, LONG, RATIONAL, UNDEFINED = 3, 4, 5, 7
+SECOND_AT, THIRD_AT, THUMBNAIL_AT = 120, 220, 300
 BLOCKS = [("jpeg", 8), ("png", 8), ("png", 16), ("webp", 8)]  # the kinds of file that hold a block as it is
 
 
@@ -37,7 +38,7 @@ def camera_exif(
             count = len(value) // {SHORT: 2, LONG: 4, RATIONAL: 8, UNDEFINED: 1}[kind]
             head += struct.pack(order + "HHL", tag, kind, count)
             if len(value) <= 4:
-                head += value.ljust(4, b"\0")
+                head += value.ljust(4, b"?")  # what fills the four bytes means nothing
             else:
                 head += struct.pack(order + "L", values + len(tail))
                 tail += value
@@ -47,24 +48,25 @@ def camera_exif(
         return struct.pack(order + layout, *values)
 
     layout = "H" if kind == SHORT else "L"
-    second_at, third_at, thumbnail_at = 100, 200, 300
     first = [
+        (256, kind, number(layout, size[0])),
+        (257, kind, number(layout, size[1])),
         (282, RATIONAL, number("LL", dpi[0], 1)),
         (283, RATIONAL, number("LL", dpi[1], 1)),
         (296, SHORT, number("H", unit)),
-        (34665, LONG, number("L", second_at)),
+        (34665, LONG, number("L", SECOND_AT)),
     ]
     second = [
         (37500, UNDEFINED, NOTES),
         (40962, kind, number(layout, size[0])),
         (40963, kind, number(layout, size[1])),
     ]
-    block = ({"<": b"II", ">": b"MM"}[order] + number("HL", 42, 8)) + directory(8, first, third_at if thumbnail else 0)
-    block = block.ljust(second_at, b"\0") + directory(second_at, second, 0)
+    block = ({"<": b"II", ">": b"MM"}[order] + number("HL", 42, 8)) + directory(8, first, THIRD_AT if thumbnail else 0)
+    block = block.ljust(SECOND_AT, b"\0") + directory(SECOND_AT, second, 0)
     if thumbnail:
-        third = [(513, LONG, number("L", thumbnail_at)), (514, LONG, number("L", len(thumbnail)))]
-        block = block.ljust(third_at, b"\0") + directory(third_at, third, 0)
-        block = block.ljust(thumbnail_at, b"\0") + thumbnail
+        third = [(513, LONG, number("L", THUMBNAIL_AT)), (514, LONG, number("L", len(thumbnail)))]
+        block = block.ljust(THIRD_AT, b"\0") + directory(THIRD_AT, third, 0)
+        block = block.ljust(THUMBNAIL_AT, b"\0") + thumbnail
     return b"Exif\0\0" + block + after
 
 
@@ -99,6 +101,7 @@ def test_exif_tells_the_size_and_resolution_of_the_file_it_is_in(format, bits, o
     assert (told["exif-ifd0-XResolution"], told["exif-ifd0-YResolution"]) == ("600/1", "901/2")
     assert told["exif-ifd0-ResolutionUnit"] == "2"
     assert (told["exif-ifd2-PixelXDimension"], told["exif-ifd2-PixelYDimension"]) == ("40", "26")
+    assert (told["exif-ifd0-ImageWidth"], told["exif-ifd0-ImageLength"]) == ("40", "26")
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -148,11 +151,22 @@ def test_exif_that_is_true_is_kept_byte_for_byte(format, bits, order, dpi, unit)
 def test_maker_s_notes_and_all_else_stay_where_they_were(order):
     before = camera_exif(order, thumbnail=b"")
     after = fitted_exif(before, width=40, height=26, dpi=(600, 600))
-    changed = {at - 6 for at, (a, b) in enumerate(zip(before, after, strict=False)) if a != b}
-    places = {282: 10, 283: 22, 40962: 114, 40963: 126}
-    assert changed <= {place + 8 + i for place in places.values() for i in range(4)}
+    places = [8 + 2 + 12 * i for i in range(5)] + [SECOND_AT + 2 + 12 * i for i in (1, 2)]  # size, resolution; size
+    may_change = {6 + place + 8 + i for place in places for i in range(4)}
+    changed = {at for at, (a, b) in enumerate(zip(before, after, strict=False)) if a != b}
     assert changed
-    assert after.index(NOTES) == before.index(NOTES)
+    assert changed <= may_change
+    assert NOTES in before
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("more", [b"", b"!"])
+def test_new_values_lie_at_even_offsets(order, more):
+    block = fitted_exif(camera_exif(order, thumbnail=b"", after=more), width=40, height=26, dpi=(600, 600))[6:]
+    for place in (8 + 2 + 12 * 2, 8 + 2 + 12 * 3):
+        (offset,) = struct.unpack_from(order + "L", block, place + 8)
+        assert offset % 2 == 0
+        assert struct.unpack_from(order + "LL", block, offset) == (600, 1)
 
 
 def test_writing_again_changes_nothing_more():
@@ -186,11 +200,36 @@ def test_exif_that_tells_no_resolution_gets_one_where_nothing_else_can_tell_it(f
         assert block_of(data) == exif
 
 
-@pytest.mark.parametrize(
-    "raw", [b"Exif\0\0rubbish", camera_exif()[:60], camera_exif()[:130], b"Exif\0\0II*\0\xff\xff\xff\xff"]
-)
+def test_a_thumbnail_that_was_cut_off_does_not_matter():
+    cut = camera_exif()[: 6 + THIRD_AT]
+    exif = fitted_exif(cut, width=40, height=26, dpi=None)
+    assert exif == camera_exif(size=(40, 26), thumbnail=b"").ljust(len(cut), b"\0")
+
+
+RUBBISH = [b"Exif\0\0rubbish", b"Exif\0\0II*\0", b"Exif\0\0II*\0\xff\xff\xff\xff"]
+
+
+@pytest.mark.parametrize("raw", [*RUBBISH, camera_exif()[:60], camera_exif()[: 6 + SECOND_AT + 30]])
 def test_exif_that_cannot_be_parsed_stays_as_it_is(raw):
     assert fitted_exif(raw, width=40, height=26, dpi=(600, 600)) == raw
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("raw", RUBBISH)
+def test_what_is_no_exif_is_written_as_it_is_but_by_tiff(raw):
+    for format in ("jpeg", "png", "webp"):
+        assert raw.removeprefix(b"Exif\0\0") in written(format, 8, raw)
+    page: Any = tifffile.TiffFile(io.BytesIO(written("tiff", 8, raw))).pages[0]
+    assert "ExifTag" not in page.tags
+
+
+def test_exif_that_pillow_can_read_and_not_write_does_not_cost_the_photo():
+    artist = b"\x01\x3b\0\x02"
+    exif = make_exif(Artist="Aunt Jo")
+    assert artist in exif
+    exif = exif.replace(artist, b"\x01\x3b\0\x05")  # a text that calls itself a ratio
+    assert tifffile.imread(io.BytesIO(written("tiff", 8, exif))).shape == (26, 40, 3)
+    assert block_of(written("webp", 8, exif)) == exif
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
