@@ -311,6 +311,15 @@ def test_extra_architectures_are_taken_only_when_asked_for_and_only_then(tmp_pat
     assert found in the_line(load_spandrel, path, "FaceSR")  # still
 
 
+def test_extra_architectures_are_not_needed_for_a_network_without_them(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "spandrel_extra_arches", None)
+    path = saved(tmp_path / "up.pth", {"params": built(UPSCALER).state_dict()})
+    assert (
+        load_spandrel(path, "SR", extra=True).network.architecture.id
+        == load_spandrel(path, "SR").network.architecture.id
+    )
+
+
 KINDS = {UPSCALER: "compact", RESTORER: "face"}
 
 

@@ -55,11 +55,17 @@ def _described(
     """The network of `state`, read from `path`, in float32; arguments and errors as in `load_spandrel`."""
     from spandrel import ModelLoader, UnsupportedModelError
 
-    registry = _registry(extra)
     try:
-        descriptor = ModelLoader(registry=registry).load_from_state_dict(dict(state))
+        try:
+            descriptor = ModelLoader().load_from_state_dict(dict(state))
+        except UnsupportedModelError:
+            if not extra:
+                raise
+            descriptor = ModelLoader(registry=_with_extra()).load_from_state_dict(dict(state))
     except UnsupportedModelError:
         raise WeightsError(f"{path}: spandrel knows no such architecture; found {looks_like(state)}") from None
+    except WeightsError:
+        raise
     except Exception as e:  # its loaders take the keys and shapes they need for granted
         reason = textwrap.shorten(f"{type(e).__name__}: {e}", 200)
         raise WeightsError(f"{path}: spandrel cannot load it: {reason}") from None
@@ -72,12 +78,10 @@ def _described(
     return descriptor
 
 
-def _registry(extra: bool) -> ArchRegistry:
-    """The architectures to look for; the extra ones in a table of our own, so that nothing else sees them."""
+def _with_extra() -> ArchRegistry:
+    """All architectures, the extra ones too, in a table of our own, so that nothing else sees them."""
     from spandrel import MAIN_REGISTRY
 
-    if not extra:
-        return MAIN_REGISTRY
     try:
         from spandrel_extra_arches import EXTRA_REGISTRY  # pyright: ignore[reportMissingImports]
     except ImportError as e:
