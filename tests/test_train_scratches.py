@@ -175,6 +175,16 @@ def test_no_lookalike_is_damage():
     assert not any((clean(GREY, seeded(seed))[1] > 0).any() for seed in range(40))
 
 
+def test_pristine_windows_are_the_picture_itself():
+    for enlarged in (0, 1):
+        make = AgedWindow(64, pristine_share=1, enlarged=enlarged)
+        for seed in range(5):
+            luma, truth = make(GREY, seeded(seed))
+            assert luma.shape == truth.shape == (1, 64, 64)
+            assert not truth.any()
+            torch.testing.assert_close(luma, torch.full_like(luma, 128 / 255), atol=1e-5, rtol=0)
+
+
 def test_stains_and_borders_are_drawn_and_are_no_damage(monkeypatch):
     monkeypatch.setattr(scratches, "DAMAGED", {"stains": 1.0, "white_borders": 1.0})
     make = AgedWindow(48, clean_share=1)

@@ -48,7 +48,8 @@ class AgedWindow:
 
     Damage is what hides the picture: scratches, hairs, dust, folds, tears. Stains and white borders are drawn and are
     none. Unsaid is damage that its surroundings hide (`degrade.seen`), the soft rim of other damage, what is thick and
-    yet shows the picture below, and a stain so strong that it hides as much as a hole does.
+    yet shows the picture below, and a stain so strong that it hides as much as a hole does. A share of the windows is
+    neither aged nor damaged.
     """
 
     size: int
@@ -57,6 +58,7 @@ class AgedWindow:
     clean_share: float = 0.0
     lookalikes: float = 0.0
     enlarged: float = 0.0
+    pristine_share: float = 0.0
     flip: bool = False
 
     def __call__(self, picture: Picture, g: Generator) -> tuple[Tensor, Tensor]:
@@ -66,6 +68,9 @@ class AgedWindow:
             image = torch.rot90(image, pick(g, (0, 1, 2, 3)), (1, 2))
         if happens(g, self.lookalikes):
             image = lookalikes(image, g)
+        if happens(g, self.pristine_share):
+            image = _enlarged(image, enlarge)
+            return luma(image), torch.zeros_like(image[:1])
         photo = weathered(image, g, strength=self.strength)
         stained = damaged(photo, g, {"stains": DAMAGED["stains"]}, strength=self.strength)
         hidden = (luma(stained.image) - luma(photo)).abs() > HIDDEN
@@ -77,8 +82,7 @@ class AgedWindow:
             hard = damaged(below, g, HOLES, stamps=self.stamps, strength=min(1.0, strength))
         truth = truth_of(hard, below).masked_fill(hidden & ~rim & ~hard.damage, -1)
         if enlarge > 1:
-            large = F.interpolate(hard.image[None], scale_factor=enlarge, mode="bicubic")[0].clamp(0, 1)
-            hard = Damaged(large, _repeated(hard.damage, enlarge))
+            hard = Damaged(_enlarged(hard.image, enlarge), _repeated(hard.damage, enlarge))
             truth = _repeated(truth, enlarge)
         return luma(scanned(hard, g, strength=self.strength).image), truth
 
@@ -117,6 +121,10 @@ def smaller(truth: Tensor, times: int) -> Tensor:
         return truth
     damage, any_unsaid = F.avg_pool2d((truth > 0).float(), times), F.max_pool2d((truth < 0).float(), times)
     return torch.where(damage >= 0.5, 1.0, torch.where((damage > 0) | (any_unsaid > 0), -1.0, 0.0))
+
+
+def _enlarged(image: Tensor, times: int) -> Tensor:
+    return image if times == 1 else F.interpolate(image[None], scale_factor=times, mode="bicubic")[0].clamp(0, 1)
 
 
 def _repeated(x: Tensor, times: int) -> Tensor:
@@ -187,6 +195,7 @@ class ScratchTask:
         # Half of what is held out is clean: false alarms are counted there.
         make = AgedWindow(
             *(c.size, stamps, c.strength, c.clean_share if training else 0.5, c.lookalikes, c.enlarged),
+            pristine_share=c.pristine_share,
             flip=c.flip and training,
         )
         return Pictures(sources, make, seed=seed, count=count, cache_mb=c.cache_mb)
