@@ -49,7 +49,7 @@ class AgedWindow:
     Damage is what hides the picture: scratches, hairs, dust, folds, tears. Stains and white borders are drawn and are
     none. Unsaid is damage that its surroundings hide (`degrade.seen`), the soft rim of other damage, what is thick and
     yet shows the picture below, and a stain so strong that it hides as much as a hole does. A share of the windows is
-    neither aged nor damaged.
+    damaged as others are, and not aged beside that: sharp.
     """
 
     size: int
@@ -58,7 +58,7 @@ class AgedWindow:
     clean_share: float = 0.0
     lookalikes: float = 0.0
     enlarged: float = 0.0
-    pristine_share: float = 0.0
+    new_share: float = 0.0
     flip: bool = False
 
     def __call__(self, picture: Picture, g: Generator) -> tuple[Tensor, Tensor]:
@@ -68,10 +68,8 @@ class AgedWindow:
             image = torch.rot90(image, pick(g, (0, 1, 2, 3)), (1, 2))
         if happens(g, self.lookalikes):
             image = lookalikes(image, g)
-        if happens(g, self.pristine_share):
-            image = _enlarged(image, enlarge)
-            return luma(image), torch.zeros_like(image[:1])
-        photo = weathered(image, g, strength=self.strength)
+        is_new = happens(g, self.new_share)
+        photo = image if is_new else weathered(image, g, strength=self.strength)
         stained = damaged(photo, g, {"stains": DAMAGED["stains"]}, strength=self.strength)
         hidden = (luma(stained.image) - luma(photo)).abs() > HIDDEN
         below, rim = damaged(stained.image, g, {"white_borders": DAMAGED["white_borders"]}, strength=self.strength)
@@ -84,7 +82,7 @@ class AgedWindow:
         if enlarge > 1:
             hard = Damaged(_enlarged(hard.image, enlarge), _repeated(hard.damage, enlarge))
             truth = _repeated(truth, enlarge)
-        return luma(scanned(hard, g, strength=self.strength).image), truth
+        return luma((hard if is_new else scanned(hard, g, strength=self.strength)).image), truth
 
 
 def truth_of(hard: Damaged, below: Tensor) -> Tensor:
@@ -195,7 +193,7 @@ class ScratchTask:
         # Half of what is held out is clean: false alarms are counted there.
         make = AgedWindow(
             *(c.size, stamps, c.strength, c.clean_share if training else 0.5, c.lookalikes, c.enlarged),
-            pristine_share=c.pristine_share,
+            new_share=c.new_share,
             flip=c.flip and training,
         )
         return Pictures(sources, make, seed=seed, count=count, cache_mb=c.cache_mb)
