@@ -80,7 +80,8 @@ class AgedWindow:
             hard = damaged(below, g, HOLES, stamps=self.stamps, strength=min(1.0, strength))
         truth = truth_of(hard, below).masked_fill(hidden & ~rim & ~hard.damage, -1)
         if enlarge > 1:
-            hard = Damaged(_enlarged(hard.image, enlarge), _repeated(hard.damage, enlarge))
+            large = F.interpolate(hard.image[None], scale_factor=enlarge, mode="bicubic")[0].clamp(0, 1)
+            hard = Damaged(large, _repeated(hard.damage, enlarge))
             truth = _repeated(truth, enlarge)
         return luma((hard if is_new else scanned(hard, g, strength=self.strength)).image), truth
 
@@ -119,10 +120,6 @@ def smaller(truth: Tensor, times: int) -> Tensor:
         return truth
     damage, any_unsaid = F.avg_pool2d((truth > 0).float(), times), F.max_pool2d((truth < 0).float(), times)
     return torch.where(damage >= 0.5, 1.0, torch.where((damage > 0) | (any_unsaid > 0), -1.0, 0.0))
-
-
-def _enlarged(image: Tensor, times: int) -> Tensor:
-    return image if times == 1 else F.interpolate(image[None], scale_factor=times, mode="bicubic")[0].clamp(0, 1)
 
 
 def _repeated(x: Tensor, times: int) -> Tensor:

@@ -29,10 +29,7 @@ class TrainScratches(Training):
     strength: float = Field(default=0.5, gt=0, le=1, description="of ageing and damage")
     clean_share: float = Field(default=0.2, ge=0, lt=1, description="of windows aged without damage")
     new_share: float = Field(
-        default=0.1,
-        ge=0,
-        lt=1,
-        description="of windows that are damaged, and not faded, blurred or grainy",
+        default=0.1, ge=0, lt=1, description="of windows that are damaged, and not faded, blurred or grainy"
     )
     lookalikes: float = Field(
         default=0.3, ge=0, le=1, description="share of windows with wires, hair, bars, branches or writing drawn in"
