@@ -134,7 +134,7 @@ def restore_file(
     quality: int,
     tell: Callable[[Step], None],
     say: Callable[[str], None],
-    max_pixels: int = 80_000_000,
+    max_pixels: int,
 ) -> None:
     """Restore one photo and write the result.
 
@@ -207,7 +207,7 @@ def as_run(
     seed: int,
     device: Device,
     precision: Precision,
-    max_megapixels: float = 80.0,
+    max_megapixels: float,
 ) -> RunConfig:
     """The run that restores a folder of photos.
 

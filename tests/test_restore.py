@@ -130,6 +130,17 @@ def test_results_of_a_folder_are_never_written_over_other_files(photo, tmp_path)
     assert (said.code, said.error) == (2, f"{photo}: is there already, and of no run; choose another output")
 
 
+def test_stages_of_a_folder_are_never_written_over_other_files(photo, tmp_path):
+    (tmp_path / "some").mkdir()
+    photo.rename(tmp_path / "some" / "old.png")
+    other = tmp_path / "stages" / "1-faces" / "old.png"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"of somebody")
+    words = ("--no-scratches", "--save-stages", tmp_path / "stages")
+    said = called("restore", tmp_path / "some", "--out", tmp_path / "new", *words)
+    assert (said.code, said.error) == (2, f"{other}: is there already, and of no run; choose another output")
+
+
 def test_what_a_mask_marks_is_not_said_to_be_found(photo, tmp_path):
     mask = np.full((60, 72), 255, np.uint8)
     mask[30:60] = 0

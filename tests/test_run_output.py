@@ -129,7 +129,7 @@ def test_files_that_no_run_wrote_are_not_overwritten_by_one_that_begins(tmp_path
     dataset(tmp_path, "a.png", "b.png")
     (tmp_path / folder).mkdir()
     (tmp_path / folder / "b.png").write_bytes(b"of somebody")
-    words = refused(tmp_path, folders={"masked": str(tmp_path / "more")})
+    words = refused(tmp_path, folders={"masked": str(tmp_path / "more"), "stages": str(tmp_path / "stages")})
     assert words == f"DIR/{folder}/b.png: is there already, and of no run; choose another output"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -56,7 +56,7 @@ class Outputs:
                 found[files.join(folder, f"{item.stem}.png")] = encode_photo(replace(plain, rgb=rgb), "png")
         if more.stages is not None:
             for place, (stage, photo) in enumerate(zip(results, others, strict=False), 1):
-                path = files.join(more.stages, f"{place}-{stage}", str(PurePosixPath(name).with_suffix(".png")))
+                path = self._stage_path(more.stages, place, stage, name)
                 marked = photo.keep if stage == "scratches" else None
                 found[path] = encode_photo(photo, "png") if marked is None else encode_mask(marked)
         shown = luma(result.rgb).expand(3, -1, -1) if result.meta.grey else result.rgb  # as it is saved
@@ -82,8 +82,7 @@ class Outputs:
                     raise RunError(f"{what}: {folder} lies in {key} ({place}), among what is read; choose another")
         sources = {source for item in items for source in (item.image, item.mask)}
         for item in items:
-            beside = (files.join(folder, f"{item.stem}.png") for key, folder in more.items() if key != "results")
-            for result in (*beside, *(self.path(item, sample) for sample in range(self.config.samples))):
+            for result in self._written(item):
                 if result in sources:
                     raise RunError(f"output: {result} is read by this run and would be overwritten; choose another")
 
@@ -93,18 +92,29 @@ class Outputs:
         Raises:
             RunError: otherwise.
         """
-        folders = self.config.folders.model_dump(exclude_none=True)
-        for key, folder in {"output": self.results, **folders}.items():
-            if key == "stages" or not files.is_dir(folder):
-                continue
-            there = set(files.list_files(folder, tuple(ENDINGS)))
-            for item in items:
-                names = [self._name(item, sample) for sample in range(self.config.samples)]
-                for name in names if key in ("output", "results") else [f"{item.stem}.png"]:
-                    if name in there:
-                        raise RunError(
-                            f"{files.join(folder, name)}: is there already, and of no run; choose another output"
-                        )
+        folders = {self.results, *self.config.folders.model_dump(exclude_none=True).values()}
+        there = {
+            files.join(folder, name)
+            for folder in folders
+            if files.is_dir(folder)
+            for name in files.list_files(folder, tuple(ENDINGS))
+        }
+        for item in items:
+            for result in self._written(item):
+                if result in there:
+                    raise RunError(f"{result}: is there already, and of no run; choose another output")
+
+    def _written(self, item: Item) -> Iterator[str]:
+        """The pictures that are written of an item, but for the report's."""
+        more = self.config.folders
+        for sample in range(self.config.samples):
+            yield self.path(item, sample)
+            if more.stages is not None:
+                for place, stage in enumerate(self.config.stages[:-1], 1):
+                    yield self._stage_path(more.stages, place, stage.name, self._name(item, sample))
+        for folder in (more.masked, more.originals, more.masks):
+            if folder is not None:
+                yield files.join(folder, f"{item.stem}.png")
 
     def rows(self, records: Sequence[Record], items: Sequence[Item]) -> list[Row]:
         """What the report shows: a row for each photo."""
@@ -130,6 +140,10 @@ class Outputs:
 
     def _link(self, record: Record) -> str:
         return files.relative(files.join(self.results, record.output or ""), self.config.output)
+
+    @staticmethod
+    def _stage_path(folder: str, place: int, stage: str, name: str) -> str:
+        return files.join(folder, f"{place}-{stage}", str(PurePosixPath(name).with_suffix(".png")))
 
     def _name(self, item: Item, sample: int) -> str:
         ending = "." + item.name.rpartition(".")[2]
