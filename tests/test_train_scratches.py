@@ -1,5 +1,6 @@
 """Training a scratch detector: what it is shown, its loss, its figures, and what it exports."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from repaint.degrade.lookalikes import LOOKALIKES
 from repaint.degrade.painting import FAINT
 from repaint.train import scratches
 from repaint.train.data import Picture
+from repaint.train.loop import begin_with
 from repaint.train.marks import Marks
 from repaint.train.scratches import (
     AgedWindow,
@@ -140,7 +142,7 @@ def test_a_training_may_begin_with_the_weights_of_another(config):
     begun = ScratchTask(config("second", start_from=first)).objective().network.state_dict()
     assert all(torch.equal(begun[name], value) for name, value in load_file(first).items())
     with pytest.raises(RunError, match=r"start_from: .*scratches.safetensors is of another network: .* there, "):
-        ScratchTask(config("third", start_from=first, network={**NETWORK, "blocks": 2})).objective()
+        ScratchTask(config("third", start_from=first, network={**NETWORK, "channels": 16})).objective()
 
 
 def test_weights_of_something_else_cannot_be_begun_with(config, tmp_path):
@@ -248,15 +250,44 @@ def test_one_that_takes_no_hints_looks_once():
     assert torch.equal(once, network(luma))
 
 
-def test_one_that_begins_to_take_hints_says_what_it_said_before():
-    deaf = scratch_net.build(scratch_net.ScratchNetConfig(8, (1, 2), patch=2))
-    hinted = scratch_net.build(scratch_net.ScratchNetConfig(8, (1, 2), patch=2, hinted=True))
-    hinted.load_state_dict(scratch_net.taking_hints(deaf.state_dict()))
+SMALL = scratch_net.ScratchNetConfig(8, (1, 2), patch=2)
+
+
+@pytest.mark.parametrize(
+    "larger",
+    [{"hinted": True}, {"blocks": 3}, {"multipliers": (1, 2, 2, 3)}, {"hinted": True, "blocks": 2}],
+)
+def test_one_that_grows_says_what_it_said_before_and_learns(larger):
+    small, grown = (scratch_net.build(c) for c in (SMALL, dataclasses.replace(SMALL, **larger)))
+    grown.load_state_dict(scratch_net.grown_into(grown, small.state_dict()))
     luma, hint = torch.rand(2, 2, 1, 32, 32, generator=seeded(0))
-    for shown in (luma, torch.cat([luma, hint], 1)):
-        torch.testing.assert_close(hinted(shown), deaf(luma))
-    again = scratch_net.taking_hints(hinted.state_dict())
-    assert torch.equal(again["stem.weight"], hinted.state_dict()["stem.weight"])
+    shown = [luma, torch.cat([luma, hint], 1)] if grown.config.hinted else [luma]
+    for x in shown:
+        torch.testing.assert_close(grown(x), small(luma))
+    optimiser = torch.optim.SGD(grown.parameters(), lr=0.1)
+    before = {k: v.clone() for k, v in grown.state_dict().items()}
+    for _ in range(3):  # a zero first has to let gradients through
+        optimiser.zero_grad()
+        grown(shown[-1]).square().sum().backward()
+        optimiser.step()
+    still = [k for k, v in grown.state_dict().items() if torch.equal(v, before[k])]
+    assert not still
+
+
+def test_weights_of_the_same_network_are_grown_to_themselves():
+    network = scratch_net.build(SMALL)
+    state = network.state_dict()
+    again = scratch_net.grown_into(network, state)
+    assert again.keys() == state.keys()
+    assert all(torch.equal(again[k], state[k]) for k in state)
+
+
+def test_weights_with_a_hole_are_not_grown_but_refused():
+    network = scratch_net.build(dataclasses.replace(SMALL, blocks=2))
+    state = scratch_net.build(SMALL).state_dict()
+    del state["up.0.0.branch.5.weight"]
+    with pytest.raises(RunError, match="is missing there"):
+        begin_with(scratch_net.grown_into(network, state), network, "some")
 
 
 def test_of_a_smaller_size_damage_is_what_is_damaged_by_half():

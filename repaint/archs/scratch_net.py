@@ -85,9 +85,19 @@ def hint(found: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(found, like.shape[-2:], mode="bilinear")
 
 
-def taking_hints(state: State) -> dict[str, Tensor]:
-    """The weights of a detector, for one that also takes hints: it answers the same, whatever the hint."""
-    stem = state["stem.weight"]
-    if stem.shape[1] == state["last.2.weight"].shape[0]:
-        stem = torch.cat([stem, torch.zeros_like(stem)], 1)
-    return {**state, "stem.weight": stem}
+def grown_into(network: ScratchNet, state: State) -> dict[str, Tensor]:
+    """The weights of a smaller detector for `network`, which then answers the same, and can learn more.
+
+    Smaller is one that takes no hints, has fewer blocks in a level, or fewer levels: what it has not, a residual
+    branch or the way up from a further level, ends in zeros. Weights of any other network are left for the loader to
+    refuse.
+    """
+    known = {k: torch.as_tensor(v) for k, v in state.items()}
+    if known.keys() != build(detect(state)).state_dict().keys():
+        return known
+    if network.config.hinted and (stem := known["stem.weight"]).shape[1] == known["last.2.weight"].shape[0]:
+        known["stem.weight"] = torch.cat([stem, torch.zeros_like(stem)], 1)
+    for key, value in network.state_dict().items():
+        ends = key.startswith("narrow.") or ".branch.5." in key
+        known.setdefault(key, torch.zeros_like(value) if ends else value)
+    return known

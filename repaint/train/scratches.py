@@ -6,12 +6,13 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from ..archs.scratch_net import ScratchNet, ScratchNetConfig, build, detect, hint, taking_hints
+from ..archs.scratch_net import ScratchNet, ScratchNetConfig, build, detect, grown_into, hint
 from ..degrade import DAMAGED, Damaged, damaged, lookalikes, scanned, seen, weathered
 from ..degrade.drawing import happens, number, pick
 from ..degrade.painting import SMALLEST_PX, scale_of, whole
@@ -180,7 +181,7 @@ class ScratchTask:
             weight.mul_(0.1)
             bias.fill_(math.log(FIRST_GUESS / (1 - FIRST_GUESS)))
         if self.config.start_from is not None:
-            begin_from(self.config.start_from, network, detect, taking_hints if network.config.hinted else dict)
+            begin_from(self.config.start_from, network, detect, partial(grown_into, network))
         return ScratchObjective(network, self.config)
 
     def data(self, sources: Sequence[Source], *, seed: int, count: int, training: bool) -> Pictures:
