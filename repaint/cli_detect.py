@@ -55,12 +55,13 @@ def detect_command(
     from .detect_files import detect_files, photos_in
     from .terminal import stage_bar
 
-    photos_in(photo, out)  # refuses before weights are loaded
+    photos_in(photo, out, probability=probability)  # refuses before weights are loaded
     stage = options.scratches.build(options.device)
     for remark in stage.remarks:
         say(remark)
     found = []
-    for detection in detect_files(photo, out, stage, stage_bar, max_pixels=round(max_megapixels * 1e6)):
+    limit = round(max_megapixels * 1e6)
+    for detection in detect_files(photo, out, stage, stage_bar, probability=probability, max_pixels=limit):
         found.append(detection)
         if detection.flaw is not None:
             say(detection.flaw)

@@ -13,11 +13,11 @@ from .errors import ConfigError, ImageError, RunError
 from .files import is_within, list_files
 from .image import DEFAULT_MAX_PIXELS, READABLE, Meta, Photo, luma, read_photo, write_mask, write_photo
 from .stages.progress import Progress
-from .stages.scratches import ScratchesStage
+from .stages.scratches import Detected, ScratchesStage
 
 RED = (1.0, 0.1, 0.05)
 QUALITY = 90  # of the overlays
-BESIDE = ("overlay", "probability")  # NAME_overlay.jpg, NAME_probability.png
+OVERLAY, PROBABILITY = "_overlay.jpg", "_probability.png"  # beside the mask NAME.png
 
 Bar = Callable[[str], AbstractContextManager[Callable[[Progress], None]]]
 """Of a photo's name: what the stage's progress on it is told to."""
@@ -40,19 +40,24 @@ class Detection:
     flaw: str | None = None
 
 
-def photos_in(source: Path, out: Path) -> list[tuple[Path, PurePosixPath]]:
+def photos_in(source: Path, out: Path, *, probability: bool = False) -> list[tuple[Path, PurePosixPath]]:
     """The photo, or those of a folder and its subfolders, each with the name that its mask gets without an ending.
 
+    Args:
+        probability: whether NAME_probability.png is written, too.
+
     Raises:
-        ConfigError: if a mask could overwrite a photo, or two photos would write to the same name.
+        ConfigError: if what is written could overwrite a photo or a file of others, or two photos would write to the
+            same name.
         ImageError: if there is no photo.
     """
+    beside = (OVERLAY, PROBABILITY) if probability else (OVERLAY,)
     if not source.is_dir():
         if not source.exists():
             raise ImageError(f"{source}: does not exist")
         if out.resolve() == source.resolve().parent:
             raise ConfigError(f"--out {out}: is the folder of the photo; choose another folder")
-        _refuse_files_of_others(out, [PurePosixPath(source.stem)])
+        _refuse_files_of_others(out, [PurePosixPath(source.stem)], beside)
         return [(source, PurePosixPath(source.stem))]
     if is_within(out, source):
         raise ConfigError(f"--out {out}: lies in {source}, among the photos; choose another folder")
@@ -66,42 +71,55 @@ def photos_in(source: Path, out: Path) -> list[tuple[Path, PurePosixPath]]:
             raise ConfigError(f"{source}: {taken[stem]} and {name} would both write {stem}.png; rename one")
         taken[stem] = name
     for stem, name in taken.items():
-        for written in BESIDE:
-            if (other := taken.get(stem.with_name(f"{stem.name}_{written}"))) is not None:
-                raise ConfigError(f"{source}: the {written} of {name} has the name of the mask of {other}; rename one")
-    _refuse_files_of_others(out, list(taken))
+        for ending in beside:
+            if (other := taken.get(_beside(stem, ending).with_suffix(""))) is not None:
+                what = ending.strip("_").partition(".")[0]
+                raise ConfigError(f"{source}: the {what} of {name} has the name of the mask of {other}; rename one")
+    _refuse_files_of_others(out, list(taken), beside)
     return [(source / name, stem) for stem, name in taken.items()]
 
 
-def _refuse_files_of_others(out: Path, stems: Sequence[PurePosixPath]) -> None:
+def _beside(stem: PurePosixPath, ending: str) -> PurePosixPath:
+    return stem.with_name(stem.name + ending)
+
+
+def _refuse_files_of_others(out: Path, stems: Sequence[PurePosixPath], beside: Sequence[str]) -> None:
+    """Ours are only files where mask and overlay lie together."""
     for stem in stems:
-        mask = out / f"{stem}.png"
-        if mask.exists() and not (out / f"{stem}_overlay.jpg").exists():
-            raise ConfigError(f"--out {out}: {mask} is there already, and no mask of ours; choose another folder")
+        mask, *others = (out / _beside(stem, ending) for ending in (".png", *beside))
+        there = [path for path in (mask, *others) if path.exists()]
+        if there and not (mask.exists() and others[0].exists()):
+            raise ConfigError(f"--out {out}: {there[0]} is there already, and no mask of ours; choose another folder")
 
 
 def detect_files(
-    source: Path, out: Path, stage: ScratchesStage, bar: Bar, *, max_pixels: int = DEFAULT_MAX_PIXELS
+    source: Path,
+    out: Path,
+    stage: ScratchesStage,
+    bar: Bar,
+    *,
+    probability: bool = False,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> Iterator[Detection]:
     """Write NAME.png (white = keep, black = fill) and NAME_overlay.jpg for each photo, and say what became of it.
 
-    Where the stage keeps its probabilities, NAME_probability.png (white = certain damage) is written as well.
+    Args:
+        probability: write NAME_probability.png (white = certain damage) as well; the stage has to keep it.
 
     Raises:
         ConfigError, ImageError: as `photos_in`.
     """
-    for path, stem in photos_in(source, out):
+    for path, stem in photos_in(source, out, probability=probability):
         name = path.name if path == source else path.relative_to(source).as_posix()
         try:
             photo = read_photo(path, max_pixels=max_pixels)
-            yield _detected(photo, path, name, out / stem.parent, stem.name, stage, bar)
+            progress = _looked(photo, path, name, stage, bar)
+            yield _written(photo, name, out / stem, progress, probability=probability)
         except (ImageError, RunError) as e:
             yield Detection(name, flaw=str(e))
 
 
-def _detected(
-    photo: Photo, path: Path, name: str, folder: Path, stem: str, stage: ScratchesStage, bar: Bar
-) -> Detection:
+def _looked(photo: Photo, path: Path, name: str, stage: ScratchesStage, bar: Bar) -> Detected:
     progress = None
     try:
         with bar(name) as tell:
@@ -111,12 +129,16 @@ def _detected(
         reason = str(e).strip().partition("\n")[0] or type(e).__name__
         raise RunError(f"{path}: cannot be looked at: {reason}") from None
     assert progress is not None
+    return progress
+
+
+def _written(photo: Photo, name: str, stem: Path, progress: Detected, *, probability: bool) -> Detection:
     keep = progress.photos[0].keep
     assert keep is not None
-    write_photo(folder / f"{stem}_overlay.jpg", overlay(photo, keep), quality=QUALITY)  # first: it tells whose mask
-    write_mask(folder / f"{stem}.png", keep)
-    for probability in progress.probabilities:
-        write_mask(folder / f"{stem}_probability.png", probability)
+    write_photo(f"{stem}{OVERLAY}", overlay(photo, keep), quality=QUALITY)
+    write_mask(f"{stem}.png", keep)
+    if probability:
+        write_mask(f"{stem}{PROBABILITY}", progress.probabilities[0])
     return Detection(name, (~keep).float().mean().item(), progress.notes)
 
 

@@ -147,22 +147,34 @@ def test_what_cannot_start_is_one_line(words, line, photos, tmp_path, monkeypatc
     assert not (tmp_path / "m").exists()
 
 
-def test_masks_are_never_written_over_other_files_and_always_over_ours(photos, tmp_path):
-    (tmp_path / "a.png").write_bytes(png(scratched()))
+@pytest.mark.parametrize("ending", [".png", "_overlay.jpg", "_probability.png"])
+def test_nothing_is_written_over_files_of_others(ending, photos, tmp_path):
+    theirs = tmp_path / f"a{ending}"
+    theirs.write_bytes(png(scratched()))
     for source in (photos, photos / "a.png"):
-        said = detect(source, "--out", tmp_path)
+        said = detect(source, "--out", tmp_path, "--probability")
         assert (said.code, said.error) == (
             2,
-            f"--out {tmp_path}: {tmp_path}/a.png is there already, and no mask of ours; choose another folder",
+            f"--out {tmp_path}: {theirs} is there already, and no mask of ours; choose another folder",
         )
-    assert detect(photos, "--out", tmp_path / "masks").code == 0
-    assert detect(photos, "--out", tmp_path / "masks", "--sensitivity", "0.6").code == 0
+    assert theirs.read_bytes() == png(scratched())
 
 
-def test_an_overlay_with_the_name_of_a_mask_is_refused(photos, tmp_path):
-    (photos / "a_overlay.png").write_bytes(png(scratched()))
-    said = detect(photos, "--out", tmp_path / "masks")
+def test_our_own_masks_are_written_again(photos, tmp_path):
+    for words in ((), ("--sensitivity", "0.6"), ("--probability",), ("--probability",)):
+        assert detect(photos, "--out", tmp_path / "masks", *words).code == 0
+
+
+@pytest.mark.parametrize(("what", "words"), [("overlay", ()), ("probability", ("--probability",))])
+def test_what_would_have_the_name_of_a_mask_is_refused(what, words, photos, tmp_path):
+    (photos / f"a_{what}.png").write_bytes(png(scratched()))
+    said = detect(photos, "--out", tmp_path / "masks", *words)
     assert (said.code, said.error) == (
         2,
-        f"{photos}: the overlay of a.png has the name of the mask of a_overlay.png; rename one",
+        f"{photos}: the {what} of a.png has the name of the mask of a_{what}.png; rename one",
     )
+
+
+def test_the_name_of_a_probability_is_free_if_none_is_written(photos, tmp_path):
+    (photos / "a_probability.png").write_bytes(png(scratched()))
+    assert detect(photos, "--out", tmp_path / "masks").code == 0

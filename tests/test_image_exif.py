@@ -16,6 +16,7 @@ from PIL import Image
 
 from repaint.image import FORMATS, Meta, Photo, decode_photo, encode_photo
 from repaint.image.exif import fitted_exif
+from repaint.image.metadata import upright_exif
 
 from .pictures import make_exif, saved
 
@@ -27,7 +28,7 @@ BLOCKS = [("jpeg", 8), ("png", 8), ("png", 16), ("webp", 8)]  # the kinds of fil
 
 
 def camera_exif(
-    order="<", *, dpi=(300, 300), unit=2, size=(20, 13), thumbnail=THUMBNAIL, after=b"", kind=SHORT
+    order="<", *, dpi=(300, 300), unit=2, size=(20, 13), thumbnail=THUMBNAIL, after=b"", kind=SHORT, orientation=None
 ) -> bytes:
     """A block as cameras lay it out: resolution, size, maker's notes, then a thumbnail, and something `after` it."""
 
@@ -51,6 +52,7 @@ def camera_exif(
     first = [
         (256, kind, number(layout, size[0])),
         (257, kind, number(layout, size[1])),
+        *([(274, SHORT, number("H", orientation))] if orientation else []),
         (282, RATIONAL, number("LL", dpi[0], 1)),
         (283, RATIONAL, number("LL", dpi[1], 1)),
         (296, SHORT, number("H", unit)),
@@ -157,6 +159,23 @@ def test_maker_s_notes_and_all_else_stay_where_they_were(order):
     assert changed
     assert changed <= may_change
     assert NOTES in before
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("orientation", [3, 6, 9])
+def test_a_photo_turned_upright_keeps_its_maker_s_notes_where_they_were(order, orientation):
+    before = camera_exif(order, dpi=(300, 200), orientation=orientation, after=b"and more")
+    found, after = upright_exif(before)
+    assert found == (orientation if orientation < 9 else 1)
+    assert after is not None
+    assert after.find(NOTES) == before.find(NOTES)
+    turn, across, down = (6 + 8 + 2 + 12 * i for i in (2, 3, 4))
+    may_change = {place + 8 + i for place in (turn, across, down) for i in range(4)}
+    assert {at for at, (a, b) in enumerate(zip(before, after, strict=True)) if a != b} <= may_change
+    exif = Image.Exif()
+    exif.load(after)
+    assert exif[274] == 1
+    assert (exif[282], exif[283]) == ((200, 300) if orientation == 6 else (300, 200))
 
 
 @pytest.mark.parametrize("order", "<>")

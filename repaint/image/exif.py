@@ -10,9 +10,9 @@ from typing import Any
 
 from PIL.ExifTags import IFD, Base
 
-from repaint.image.metadata import EXIF_HEAD
-
+EXIF_HEAD = b"Exif\0\0"
 SHORT, LONG, RATIONAL = 3, 4, 5
+UNPARSABLE = (struct.error, LookupError, ArithmeticError, ValueError)
 CM_PER_INCH = 2.54
 
 
@@ -28,8 +28,25 @@ def fitted_exif(exif: bytes, *, width: int, height: int, dpi: tuple[float, float
         block.tell_size(width, height)
         if dpi is not None:
             block.tell_dpi(dpi)
-    except (struct.error, LookupError, ArithmeticError, ValueError):
+    except UNPARSABLE:
         return exif
+    return EXIF_HEAD + bytes(block.data)
+
+
+def upright_block(exif: bytes, *, swapped: bool) -> bytes | None:
+    """The block of a photo that has been turned upright; all but its orientation stays byte for byte.
+
+    Args:
+        swapped: whether rows have become columns; so have the resolutions.
+
+    Returns:
+        None if the block cannot be parsed.
+    """
+    try:
+        block = _Block(exif.removeprefix(EXIF_HEAD))
+        block.tell_upright(swapped=swapped)
+    except UNPARSABLE:
+        return None
     return EXIF_HEAD + bytes(block.data)
 
 
@@ -58,6 +75,14 @@ class _Block:
                 self.data[start : start + size] = bytes(size)
             else:
                 del self.data[start:]
+
+    def tell_upright(self, *, swapped: bool) -> None:
+        places = self._directory(self.first)
+        self._put_whole(places[Base.Orientation], 1)
+        across, down = places.get(Base.XResolution), places.get(Base.YResolution)
+        if swapped and across is not None and down is not None:
+            first, second = (self.data[place + 2 : place + 12] for place in (across, down))
+            self.data[across + 2 : across + 12], self.data[down + 2 : down + 12] = second, first
 
     def tell_dpi(self, dpi: tuple[float, float]) -> None:
         places = self._directory(self.first)

@@ -11,7 +11,8 @@ import numpy as np
 from PIL.ExifTags import IFD
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from repaint.image.metadata import DESCRIPTIVE_TAGS, EXIF_HEAD, ICC_TAG, RESOLUTION_TAGS, parse_exif
+from repaint.image.exif import EXIF_HEAD
+from repaint.image.metadata import DESCRIPTIVE_TAGS, ICC_TAG, RESOLUTION_TAGS, parse_exif
 from repaint.image.photo import Meta
 
 PNG_COLOUR = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> colour type

@@ -14,7 +14,8 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-EXIF_HEAD = b"Exif\0\0"
+from repaint.image.exif import EXIF_HEAD, upright_block
+
 ICC_TAG = 34675
 RESOLUTION_TAGS = (Base.XResolution, Base.YResolution, Base.ResolutionUnit)
 # What the first directory of a TIFF file says about the photo; the rest says how the pixels are laid out.
@@ -103,8 +104,8 @@ def parse_exif(raw: bytes) -> Image.Exif:
 def upright_exif(raw: bytes) -> tuple[int, bytes | None]:
     """The orientation an EXIF block asks for, and the block for the photo turned accordingly.
 
-    A block that needs no change is kept byte for byte: maker's notes do not survive rewriting.
-    One that cannot be parsed is no EXIF: (1, None).
+    All but the orientation is kept byte for byte: maker's notes do not survive rewriting. A block of which Pillow makes
+    more than we do is rewritten by it; one that cannot be parsed is no EXIF: (1, None).
     """
     raw = EXIF_HEAD + raw.removeprefix(EXIF_HEAD)
     try:
@@ -116,6 +117,8 @@ def upright_exif(raw: bytes) -> tuple[int, bytes | None]:
             return 1, raw
     except Exception:  # Pillow raises whatever the damage makes it raise
         return 1, None
+    if (block := upright_block(raw, swapped=orientation >= 5)) is not None:
+        return orientation, block
     exif[Base.Orientation] = 1
     if orientation >= 5:
         across, down = exif.get(Base.XResolution), exif.get(Base.YResolution)
