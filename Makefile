@@ -9,7 +9,7 @@ run: .venv/ready
 	.venv/bin/python test.py --conf_path $(CONF) $(ARGS)
 
 test: .venv/dev
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2
 
 lint: .venv/dev
 	.venv/bin/ruff check .

@@ -44,7 +44,7 @@ setup(
         "codeformer": ["spandrel_extra_arches>=0.2"],  # restorers of faces under non-commercial licences
         "train": ["tensorboard>=2.15", "timm>=1"],  # curves; encoders by name
         "dev": [
-            *("pytest>=8", "hypothesis>=6", "ruff>=0.8", "pyright>=1.1.390"),
+            *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6", "ruff>=0.8", "pyright>=1.1.390"),
             *("tensorboard>=2.15", "timm>=1"),
             *("piq>=0.8", "torchmetrics>=1", "matplotlib>=3.8"),  # benchmarks: figures and curves
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping
 from itertools import pairwise
@@ -11,11 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from repaint import RunError
 from repaint.archs import bopbtl, compact, face_net, hourglass, scratch_net
 from repaint.archs.blocks import in_precision
 from repaint.archs.bopbtl import BopbtlConfig
 from repaint.archs.hourglass import halved, mirrored_to
 from repaint.archs.scratch_net import ScratchNetConfig
+from repaint.train.loop import begin_with
 
 from . import tiny
 
@@ -323,3 +326,43 @@ def test_detectors_are_not_taken_for_each_other():
 def test_widths_that_cannot_be_are_refused(config):
     with pytest.raises(ValueError, match="a multiple of 8 channels"):
         scratch_net.build(config)
+
+
+SMALL = ScratchNetConfig(8, (1, 2), patch=2)
+
+
+@pytest.mark.parametrize(
+    "larger",
+    [{"hinted": True}, {"blocks": 3}, {"multipliers": (1, 2, 2, 3)}, {"hinted": True, "blocks": 2}],
+)
+def test_one_that_grows_says_what_it_said_before_and_learns(larger):
+    small, grown = (scratch_net.build(c) for c in (SMALL, dataclasses.replace(SMALL, **larger)))
+    grown.load_state_dict(scratch_net.grown_into(grown, small.state_dict()))
+    luma, hint = torch.rand(2, 2, 1, 32, 32)
+    shown = [luma, torch.cat([luma, hint], 1)] if grown.config.hinted else [luma]
+    for x in shown:
+        torch.testing.assert_close(grown(x), small(luma))
+    optimiser = torch.optim.SGD(grown.parameters(), lr=0.1)
+    before = {k: v.clone() for k, v in grown.state_dict().items()}
+    for _ in range(3):  # a zero first has to let gradients through
+        optimiser.zero_grad()
+        grown(shown[-1]).square().sum().backward()
+        optimiser.step()
+    still = [k for k, v in grown.state_dict().items() if torch.equal(v, before[k])]
+    assert not still
+
+
+def test_weights_of_the_same_network_are_grown_to_themselves():
+    network = scratch_net.build(SMALL)
+    state = network.state_dict()
+    again = scratch_net.grown_into(network, state)
+    assert again.keys() == state.keys()
+    assert all(torch.equal(again[k], state[k]) for k in state)
+
+
+def test_weights_with_a_hole_are_not_grown_but_refused():
+    network = scratch_net.build(dataclasses.replace(SMALL, blocks=2))
+    state = scratch_net.build(SMALL).state_dict()
+    del state["up.0.0.branch.5.weight"]
+    with pytest.raises(RunError, match="is missing there"):
+        begin_with(scratch_net.grown_into(network, state), network, "some")

@@ -1,6 +1,5 @@
 """Training a scratch detector: what it is shown, its loss, its figures, and what it exports."""
 
-import dataclasses
 import json
 import os
 import signal
@@ -22,7 +21,6 @@ from repaint.degrade.lookalikes import LOOKALIKES
 from repaint.degrade.painting import FAINT
 from repaint.train import scratches
 from repaint.train.data import Picture
-from repaint.train.loop import begin_with
 from repaint.train.marks import Marks
 from repaint.train.scratches import (
     AgedWindow,
@@ -248,46 +246,6 @@ def test_one_that_takes_no_hints_looks_once():
     luma = torch.rand(1, 1, 32, 32)
     (once,) = looks(network, luma, 3)
     assert torch.equal(once, network(luma))
-
-
-SMALL = scratch_net.ScratchNetConfig(8, (1, 2), patch=2)
-
-
-@pytest.mark.parametrize(
-    "larger",
-    [{"hinted": True}, {"blocks": 3}, {"multipliers": (1, 2, 2, 3)}, {"hinted": True, "blocks": 2}],
-)
-def test_one_that_grows_says_what_it_said_before_and_learns(larger):
-    small, grown = (scratch_net.build(c) for c in (SMALL, dataclasses.replace(SMALL, **larger)))
-    grown.load_state_dict(scratch_net.grown_into(grown, small.state_dict()))
-    luma, hint = torch.rand(2, 2, 1, 32, 32, generator=seeded(0))
-    shown = [luma, torch.cat([luma, hint], 1)] if grown.config.hinted else [luma]
-    for x in shown:
-        torch.testing.assert_close(grown(x), small(luma))
-    optimiser = torch.optim.SGD(grown.parameters(), lr=0.1)
-    before = {k: v.clone() for k, v in grown.state_dict().items()}
-    for _ in range(3):  # a zero first has to let gradients through
-        optimiser.zero_grad()
-        grown(shown[-1]).square().sum().backward()
-        optimiser.step()
-    still = [k for k, v in grown.state_dict().items() if torch.equal(v, before[k])]
-    assert not still
-
-
-def test_weights_of_the_same_network_are_grown_to_themselves():
-    network = scratch_net.build(SMALL)
-    state = network.state_dict()
-    again = scratch_net.grown_into(network, state)
-    assert again.keys() == state.keys()
-    assert all(torch.equal(again[k], state[k]) for k in state)
-
-
-def test_weights_with_a_hole_are_not_grown_but_refused():
-    network = scratch_net.build(dataclasses.replace(SMALL, blocks=2))
-    state = scratch_net.build(SMALL).state_dict()
-    del state["up.0.0.branch.5.weight"]
-    with pytest.raises(RunError, match="is missing there"):
-        begin_with(scratch_net.grown_into(network, state), network, "some")
 
 
 def test_of_a_smaller_size_damage_is_what_is_damaged_by_half():
