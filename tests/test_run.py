@@ -227,3 +227,13 @@ def test_what_a_watch_is_told_never_goes_back_and_ends_at_all(mixed, tmp_path, b
         assert 0 <= after.share <= 1
         if after.done == before.done and after.working_on == before.working_on:
             assert after.share >= before.share
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_a_note_names_the_photo_it_is_about(tmp_path, batch_size):
+    folder = dataset(tmp_path, "large.png", shape=(24, 24))
+    dataset(tmp_path, "small.png")
+    both = config(folder, batch_size=batch_size)
+    stages = [*both.model_dump(mode="json")["stages"], {"upscale": {"longest_px": 20}}]
+    _, seen = statuses(RunConfig.model_validate({**both.model_dump(mode="json"), "stages": stages}))
+    assert "large.png: is 24 px long, longest_px is 20: left as it is" in [s.remark for s in seen]

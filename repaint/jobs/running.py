@@ -21,6 +21,7 @@ from ..image import Photo
 from ..stages.device import chosen_device, device_name
 from ..stages.inpaint import InpaintStage
 from ..stages.pipeline import Pipeline, Step
+from ..stages.progress import Note
 from .manifest import Manifest, Record, fingerprint
 from .outputs import Outputs
 from .pairing import Item, paired
@@ -179,7 +180,8 @@ class _Run:
             return
         seconds = (time.monotonic() - began) / len(batch)
         for note in step.notes:
-            self._say(note if len(batch) > 1 else f"{batch[0].loaded.item.name}: {note}")
+            one = batch[0] if len(batch) == 1 else batch[note.photo] if isinstance(note, Note) else None
+            self._say(f"{one.loaded.item.name}: {note}" if one else note)
         for i, (shot, calls) in enumerate(zip(batch, step.calls, strict=True)):
             self._done(shot, {name: photos[i] for name, photos in step.results.items()}, calls, seconds)
 

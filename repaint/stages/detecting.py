@@ -23,7 +23,7 @@ from .device import prepared
 from .faces import Faces
 from .facing import finder_of as face_finder_of
 from .frugal import Frugal
-from .progress import Device, Precision
+from .progress import Device, Note, Precision
 from .scratches import Box, Detected, Scratches, ScratchesStage
 
 TILE_PX, OVERLAP_PX = 512, 128  # about twice what detectors are trained on, and what they can see across
@@ -117,7 +117,8 @@ class Finder:
             hole = self.marked(found, photo.alpha, boxes)
             results[i] = dataclasses.replace(photo, keep=_kept(photo.keep, hole))
             if (share := hole.float().mean().item()) > SUSPICIOUS:
-                notes.append(f"{100 * share:.0f} % of a photo was taken for damage; a lower sensitivity finds less")
+                marked = f"{100 * share:.0f} % of a photo was taken for damage; a lower sensitivity finds less"
+                notes.append(Note(marked, i))
             if self.settings.save_probability:
                 maps.append(found)
         yield progress()

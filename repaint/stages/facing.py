@@ -25,7 +25,7 @@ from .faces import Faces, FacesStage, Restored
 from .filling import STREAM
 from .finding import MOST_PX, found
 from .frugal import SmallerCopy, while_memory_suffices
-from .progress import Device, Precision
+from .progress import Device, Note, Precision
 
 EMBEDDED_FINDER = "face-finder"
 RETINAFACES = ("detection_Resnet50", "detection_mobilenet0.25")
@@ -195,7 +195,7 @@ class Facer:
             notes += self.told()
             faces[i], calls[i], left[i] = tuple(chosen), 1, len(chosen) * self.restorer.calls
             if not chosen:
-                notes.append(f"no face of {self.settings.min_px} px or more was found")
+                notes.append(Note(f"no face of {self.settings.min_px} px or more was found", i))
             yield progress()
             change = partial(_toned, alike=bool(chosen) and is_toned(photo.rgb))
             for nth, face in enumerate(chosen):
@@ -209,7 +209,7 @@ class Facer:
                 others = (len(chosen) - nth - 1) * self.restorer.calls
                 if left[i] > others:
                     left[i] = others
-                    notes.append(f"out of memory: a face of {face.px:.0f} px is left as it is")
+                    notes.append(Note(f"out of memory: a face of {face.px:.0f} px is left as it is", i))
                     yield progress()
 
     def found(self, photo: Photo) -> list[Face]:

@@ -13,6 +13,21 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
+class Note(str):
+    """A line for the user about one of several photos.
+
+    Attributes:
+        photo: its place among them.
+    """
+
+    photo: int
+
+    def __new__(cls, text: str, photo: int) -> Note:
+        note = super().__new__(cls, text)
+        note.photo = photo
+        return note
+
+
 @dataclass(frozen=True, eq=False)
 class Progress:
     """Where a stage stands.
@@ -21,7 +36,7 @@ class Progress:
         done: network calls made so far, over all photos; 0 for stages without a network.
         total: network calls in all, as far as is known.
         calls: network calls made so far for each photo.
-        notes: what happened that the user should know, so far.
+        notes: what happened that the user should know, so far; a `Note` if it is of one photo.
     """
 
     done: int

@@ -17,7 +17,7 @@ from ..tiling import by_tiles, resized, starts
 from .device import device_name, prepared
 from .enhancers import load_enhancer
 from .frugal import Frugal
-from .progress import Device, Precision, Progress
+from .progress import Device, Note, Precision, Progress
 from .upscale import Upscale, UpscaleStage
 
 COLOUR_CELL_PX = 32
@@ -81,7 +81,7 @@ class Upscaler:
         for i, photo in enumerate(photos):
             for step in self._steps(photo):
                 calls[i], left[i], results[i] = step.calls, step.left, step.photo
-                notes += step.notes
+                notes += [Note(note, i) for note in step.notes]
                 done = sum(calls)
                 yield Progress(done, done + sum(left), tuple(calls), partial(list, tuple(results)), tuple(notes))
 
