@@ -10,6 +10,7 @@ import sys
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from repaint.train.data import Pictures, pixels_of
 from repaint.train.loop import rate_at
 from repaint.train.loss import HybridLoss
 from repaint.train.prior import PriorTask, Window, train_prior
-from repaint.train.prior_settings import TrainPrior
+from repaint.train.prior_settings import TrainPrior, Weighting
 from repaint.train.settings import Source
 
 from .command import called
@@ -351,7 +352,7 @@ def test_loss_of_a_network_that_knows_the_noise_is_nothing_but_the_variance_term
     torch.testing.assert_close(loss, torch.zeros(4), atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("weighting", ["simple", "p2", "min-snr"])
+@pytest.mark.parametrize("weighting", get_args(Weighting))
 def test_weights_of_noise_levels_have_mean_one(weighting):
     loss_of = HybridLoss(linear_schedule(), weighting)
     eps = torch.randn(1000, 1, 1, 1)
@@ -363,6 +364,16 @@ def test_weights_of_noise_levels_have_mean_one(weighting):
     _, simple = loss_of(answer, torch.zeros_like(eps), index, eps)
     torch.testing.assert_close(simple, torch.ones(1000))
     assert loss_of.get_buffer("_weight").mean().item() == pytest.approx(1, rel=1e-4)
+
+
+@pytest.mark.parametrize(("weighting", "power"), [("simple", 0), ("p2", -1), ("min-snr", 0), ("debiased", -0.5)])
+def test_how_noise_levels_weigh_where_there_is_hardly_any_signal_or_noise(weighting, power):
+    """As powers of the SNR: of p2 where it is high, for it is level where it is low."""
+    weight = HybridLoss(linear_schedule(), weighting).get_buffer("_weight")
+    bar = linear_schedule().alpha_bar[1:]
+    snr = bar / (1 - bar)
+    here, there = (2, 12) if weighting == "p2" else (989, 999)
+    assert (weight[here] / weight[there]).item() == pytest.approx((snr[here] / snr[there]).item() ** power, rel=0.02)
 
 
 def test_learning_rate_rises_stays_and_falls_to_nothing(config):

@@ -19,7 +19,8 @@ class HybridLoss(nn.Module):
 
     Args:
         weighting: of the simple loss over noise levels. p2: (1 + SNR)^-1 (Choi et al. 2022, k = gamma = 1);
-            min-snr: min(SNR, 5) / SNR (Hang et al. 2023).
+            min-snr: min(SNR, 5) / SNR (Hang et al. 2023); debiased: SNR^-1/2 (Yu et al. 2024), which looks most at the
+            noisiest states, where colours are decided.
     """
 
     def __init__(self, schedule: Schedule, weighting: Weighting) -> None:
@@ -29,7 +30,12 @@ class HybridLoss(nn.Module):
         before, beta = schedule.alpha_bar[:-1], 1 - bar / schedule.alpha_bar[:-1]
         low = torch.tensor([schedule.posterior_variance(t) for t in states], dtype=torch.float64).log()
         snr = bar / (1 - bar)
-        weight = {"simple": torch.ones_like(snr), "p2": 1 / (1 + snr), "min-snr": snr.clamp(max=5) / snr}[weighting]
+        weight = {
+            "simple": torch.ones_like(snr),
+            "p2": 1 / (1 + snr),
+            "min-snr": snr.clamp(max=5) / snr,
+            "debiased": snr.rsqrt(),
+        }[weighting]
         tables = {
             "signal": bar.sqrt(),
             "noise": (1 - bar).sqrt(),

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from ..config import Settings
 from .settings import Training
 
-Weighting = Literal["simple", "p2", "min-snr"]
+Weighting = Literal["simple", "p2", "min-snr", "debiased"]
 
 
 class NetworkSettings(Settings):
