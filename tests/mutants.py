@@ -166,8 +166,31 @@ MISTAKES: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {
         ),
         (
             "windows without a hole run",
-            "in corners(self.hole[b], self.size, self.overlap)",
-            "in corners(torch.ones_like(self.hole[b]), self.size, self.overlap)",
+            "[corners(hole, self.size, self.overlap) for hole in self.hole]",
+            "[corners(torch.ones_like(hole), self.size, self.overlap) for hole in self.hole]",
+        ),
+    ),
+    ("archs/scratch_net.py", "test_scratch_net.py"): (
+        (
+            "a further level says something at first",
+            'ends = key.startswith("narrow.") or ".branch.5." in key',
+            'ends = ".branch.5." in key',
+        ),
+        (
+            "weights with a hole are filled up with zeros",
+            "if known.keys() != build(detect(state)).state_dict().keys():",
+            "if not known:",
+        ),
+    ),
+    ("image/exif.py", "test_image_exif.py"): (
+        ("resolutions not swapped with the sides", "if swapped and across", "if not swapped and across"),
+        ("size told in four bytes where two were", "short = self._get", "short = not self._get"),
+    ),
+    ("detect_files.py", "test_detect_command.py"): (
+        (
+            "a probability of others is written over",
+            'for ending in (".png", *beside)',
+            'for ending in (".png", *beside[:1])',
         ),
     ),
     ("tiling.py", "test_windows.py"): (
@@ -178,16 +201,20 @@ MISTAKES: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {
         ),
     ),
     ("stages/filling.py", "test_inpaint_stage.py"): (
-        ("known pixels not put back", "torch.where(weight >= 1, old, weight * old + (1 - weight) * fill)", "fill"),
+        (
+            "known pixels not put back",
+            "rgb[there] = torch.where(weight >= 1, rgb[there], weight * rgb[there] + (1 - weight) * fill)",
+            "rgb[there] = fill",
+        ),
         (
             "known pixels put back by arithmetic",
-            "known, keep = photo.rgb[:, top:bottom, left:right] * 2 - 1,",
-            "known, keep = photo.rgb[:, top:bottom, left:right] * 2.001 - 1,",
+            "torch.where(weight >= 1, rgb[there], weight * rgb[there] + (1 - weight) * fill)",
+            "((weight + 0.1) * rgb[there] - 0.1 * rgb[there] + (1 - weight) * fill)",
         ),
         (
             "feather reaches beyond the grown ring",
-            "feathered(photo.keep >= 1, self.settings.feather_px)",
-            "feathered(photo.keep >= 1, 2 * self.settings.feather_px)",
+            "feathered(keep >= 1, self.settings.feather_px)",
+            "feathered(keep >= 1, 2 * self.settings.feather_px)",
         ),
         (
             "seeds shared by a batch",
@@ -201,8 +228,8 @@ MISTAKES: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {
         ),
         (
             "crop put back one row too low",
-            "rows, columns = slice(job.top, job.top + fill.shape[1])",
-            "rows, columns = slice(job.top + 1, job.top + 1 + fill.shape[1])",
+            "there = slice(None), slice(job.top, job.top + h), slice",
+            "there = slice(None), slice(job.top + 1, job.top + 1 + h), slice",
         ),
         (
             "random label not drawn from the stream of the noise",
