@@ -177,7 +177,7 @@ def test_no_lookalike_is_damage():
 
 def test_new_photographs_are_as_they_are_but_for_their_damage(monkeypatch):
     monkeypatch.setattr(scratches, "DAMAGED", {"stains": 0.0, "white_borders": 0.0})
-    shown = [AgedWindow(64, new_share=1)(GREY, seeded(seed)) for seed in range(8)]
+    shown = [AgedWindow(64, lookalikes=1, new_share=1)(GREY, seeded(seed)) for seed in range(8)]
     for luma, truth in shown:
         assert (luma[truth == 0] - 128 / 255).abs().max() < 1e-5
     assert any((truth > 0).any() for _, truth in shown)

@@ -50,7 +50,8 @@ class AgedWindow:
     Damage is what hides the picture: scratches, hairs, dust, folds, tears. Stains and white borders are drawn and are
     none. Unsaid is damage that its surroundings hide (`degrade.seen`), the soft rim of other damage, what is thick and
     yet shows the picture below, and a stain so strong that it hides as much as a hole does. A share of the windows is
-    damaged as others are, and not aged beside that: sharp.
+    damaged as others are, and not aged beside that: sharp. In these no wires are drawn, for a drawn wire that has not
+    weathered with its picture is what a scratch is.
     """
 
     size: int
@@ -67,9 +68,9 @@ class AgedWindow:
         image = (varied(cut(picture, self.size // enlarge, g), g, flip=self.flip, grey_share=0) + 1) / 2
         if self.flip:
             image = torch.rot90(image, pick(g, (0, 1, 2, 3)), (1, 2))
-        if happens(g, self.lookalikes):
-            image = lookalikes(image, g)
         is_new = happens(g, self.new_share)
+        if happens(g, self.lookalikes) and not is_new:
+            image = lookalikes(image, g)
         photo = image if is_new else weathered(image, g, strength=self.strength)
         stained = damaged(photo, g, {"stains": DAMAGED["stains"]}, strength=self.strength)
         hidden = (luma(stained.image) - luma(photo)).abs() > HIDDEN

@@ -32,7 +32,10 @@ class TrainScratches(Training):
         default=0.1, ge=0, lt=1, description="of windows that are damaged, and not faded, blurred or grainy"
     )
     lookalikes: float = Field(
-        default=0.3, ge=0, le=1, description="share of windows with wires, hair, bars, branches or writing drawn in"
+        default=0.3,
+        ge=0,
+        le=1,
+        description="share of aged windows with wires, hair, bars, branches or writing drawn in",
     )
     enlarged: float = Field(
         default=0.2, ge=0, le=1, description="share of windows aged at half their size: thick damage, as in large scans"
