@@ -15,8 +15,14 @@ Weighting = Literal["simple", "p2", "min-snr", "debiased"]
 class NetworkSettings(Settings):
     """The U-Net, in the words of guided-diffusion."""
 
-    channels: int = Field(default=64, ge=32, multiple_of=32)
-    multipliers: tuple[int, ...] = Field(default=(1, 2, 3, 4), strict=False, min_length=1)
+    channels: int = Field(default=64, ge=32, multiple_of=32, description="of the time embedding; see multipliers")
+    multipliers: tuple[int, ...] = Field(
+        default=(1, 2, 3, 4),
+        strict=False,
+        min_length=1,
+        description="of channels, for each level, the finest first. That one should have 64 or more: norms have 32 "
+        "groups, and the last one, of a single channel each, would hide an image's mean colour from the network",
+    )
     res_blocks: int = Field(default=2, ge=1)
     attention_at: tuple[int, ...] = Field(
         default=(4, 8), strict=False, description="downsampling factors with attention"
