@@ -7,10 +7,11 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from torch import Tensor
 from torchvision.models import alexnet
 from typer.testing import CliRunner
 
-from benchmarks import fills, memory, pictures, prior
+from benchmarks import fills, memory, noise_levels, pictures, prior
 from benchmarks.results import Key, Store, figure_table
 from repaint.diffusion import NetworkPrior, linear_schedule
 from repaint.errors import RunError, WeightsError
@@ -246,3 +247,12 @@ def test_table_compares_only_pictures_that_every_method_has_filled(tmp_path):
     store.keep_figures({Key("faces wide", method, name): {"psnr": db} for (method, name), db in found.items()})
     table = figure_table(store, ["faces wide"], ["ours", "Telea", "unused"], "psnr")
     assert table.splitlines()[-1] == "| faces wide (1) | **30.0** ± 0.0 | 20.0 ± 0.0 | – |"
+
+
+@pytest.mark.parametrize(("blind", "followed"), [(False, 1.0), (True, 0.0)])
+def test_a_network_that_cannot_see_means_does_not_follow_them(blind, followed):
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        return x - x.mean((2, 3), keepdim=True) if blind else x
+
+    found = noise_levels.followed_by(NetworkPrior(network, linear_schedule()), torch.Size((8, 3, 16, 16)), seed=0)
+    assert found == pytest.approx([followed] * 3, abs=1e-4)

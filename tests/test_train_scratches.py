@@ -139,6 +139,8 @@ def test_a_training_may_begin_with_the_weights_of_another(config):
     first = train_scratches(config("first"))
     begun = ScratchTask(config("second", start_from=first)).objective().network.state_dict()
     assert all(torch.equal(begun[name], value) for name, value in load_file(first).items())
+    larger = ScratchTask(config("larger", start_from=first, network={**NETWORK, "blocks": 2})).objective().network
+    assert all(torch.equal(larger.state_dict()[name], value) for name, value in load_file(first).items())
     with pytest.raises(RunError, match=r"start_from: .*scratches.safetensors is of another network: .* there, "):
         ScratchTask(config("third", start_from=first, network={**NETWORK, "channels": 16})).objective()
 

@@ -92,7 +92,7 @@ def grown_into(network: ScratchNet, state: State) -> dict[str, Tensor]:
     branch or the way up from a further level, ends in zeros. Weights of any other network are left for the loader to
     refuse.
     """
-    known = {k: torch.as_tensor(v) for k, v in state.items()}
+    known = dict(state)
     if known.keys() != build(detect(state)).state_dict().keys():
         return known
     if network.config.hinted and (stem := known["stem.weight"]).shape[1] == known["last.2.weight"].shape[0]:

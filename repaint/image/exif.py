@@ -34,7 +34,7 @@ def fitted_exif(exif: bytes, *, width: int, height: int, dpi: tuple[float, float
 
 
 def upright_block(exif: bytes, *, swapped: bool) -> bytes | None:
-    """The block of a photo that has been turned upright; all but its orientation stays byte for byte.
+    """The block of a photo that has been turned upright; all but orientation and resolutions stays byte for byte.
 
     Args:
         swapped: whether rows have become columns; so have the resolutions.

@@ -104,8 +104,8 @@ def parse_exif(raw: bytes) -> Image.Exif:
 def upright_exif(raw: bytes) -> tuple[int, bytes | None]:
     """The orientation an EXIF block asks for, and the block for the photo turned accordingly.
 
-    All but the orientation is kept byte for byte: maker's notes do not survive rewriting. A block of which Pillow makes
-    more than we do is rewritten by it; one that cannot be parsed is no EXIF: (1, None).
+    It is changed where it stands: maker's notes do not survive rewriting. A block in which that cannot be done is
+    rewritten by Pillow; one that cannot be parsed is no EXIF: (1, None).
     """
     raw = EXIF_HEAD + raw.removeprefix(EXIF_HEAD)
     try:

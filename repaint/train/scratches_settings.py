@@ -27,9 +27,9 @@ class TrainScratches(Training):
         default=None, description="held-out stamps; if none, those of the training are looked at"
     )
     strength: float = Field(default=0.5, gt=0, le=1, description="of ageing and damage")
-    clean_share: float = Field(default=0.2, ge=0, lt=1, description="of windows aged without damage")
+    clean_share: float = Field(default=0.2, ge=0, lt=1, description="of windows without damage")
     new_share: float = Field(
-        default=0.1, ge=0, lt=1, description="of windows that are damaged, and not faded, blurred or grainy"
+        default=0.1, ge=0, lt=1, description="of windows that are not faded, blurred or grainy, damaged or not"
     )
     lookalikes: float = Field(
         default=0.3,
