@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from repaint.degrade import BLENDS, DAMAGING, EFFECTS, LEVEL, OVERALL, Damaged, aged, degraded, seen, stamped
-from repaint.degrade.drawing import covered, stroke
+from repaint.degrade import BLENDS, DAMAGING, EFFECTS, LEVEL, OVERALL, Damaged, aged, damage, degraded, seen, stamped
+from repaint.degrade.drawing import covered, line, stroke
 from repaint.degrade.painting import painted, whole
 from repaint.degrade.stamps import placed
 
@@ -163,6 +163,25 @@ def test_thin_damage_covers_little(name):
     assert max(shares) < 0.2
 
 
+def test_half_of_the_even_scratches_are_upright_or_level_and_alike_from_end_to_end(monkeypatch):
+    monkeypatch.setattr(damage, "EVEN_SHARE", 1.0)
+    grey, widths_px, changes = torch.full((3, 256, 256), 0.5), [], []
+    for seed in range(100):
+        change = DAMAGING["scratches"](grey, 0.001, seeded(seed)).image[1] - 0.5  # of one line, nearly always
+        for c in (change, change.T):
+            inner = c[:, c.any(0)][:, 4:-4]  # without the round ends
+            if inner.shape[1] > 20 and (inner - inner[:, :1]).abs().max() < 1e-5:
+                across = inner[:, 0]
+                changes.append(across[across.abs().argmax()].item())
+                widths_px.append((across / changes[-1] > 0.5).sum().item())
+    assert 35 < len(widths_px) < 65
+    assert set(widths_px) >= {1, 2, 3, 4}
+    for sign in (1, -1):  # light and dark, faint and strong
+        sizes = [sign * change for change in changes if sign * change > 0]
+        assert min(sizes) < 0.15
+        assert max(sizes) > 0.3
+
+
 def test_white_borders_leave_the_middle_and_turn_all_edges_to_light_paper():
     for seed in range(8):
         result = DAMAGING["white_borders"](photo(128, 128), 1, seeded(seed))
@@ -210,12 +229,16 @@ def test_changes_up_to_the_level_are_not_painted():
 # --- strokes and stamps ---
 
 
-def test_a_stroke_covers_what_lies_within_its_radius_with_soft_edges():
-    points = torch.stack([torch.full((81,), 20.0), torch.linspace(10, 30, 81)], 1)
-    cover = covered(stroke(points, 3.0, 0.5), 40, 40)[0]
-    pixel = torch.cartesian_prod(torch.arange(40.0), torch.arange(40.0))
-    distance = (pixel - torch.stack([torch.full((1600,), 20.0), pixel[:, 1].clamp(10, 30)], 1)).norm(dim=1)
-    torch.testing.assert_close(cover, 0.5 * (3.5 - distance).clamp(0, 1).view(40, 40), atol=0.02, rtol=0)
+@pytest.mark.parametrize("heading", [0.0, 0.4, math.pi / 2, 2.5])
+def test_a_line_and_a_stroke_cover_what_lies_within_their_radius_with_soft_edges(heading):
+    middle, step = torch.tensor([18.0, 23.5]), torch.tensor([math.sin(heading), math.cos(heading)])
+    pixel = torch.cartesian_prod(torch.arange(40.0), torch.arange(50.0)) - middle
+    distance = (pixel - (pixel @ step).clamp(-10, 10)[:, None] * step).norm(dim=1)
+    expected = 0.5 * (3.5 - distance).clamp(0, 1).view(1, 40, 50)
+    drawn = covered(stroke(middle + torch.linspace(-10, 10, 81)[:, None] * step, 3.0, 0.5), 40, 50)
+    torch.testing.assert_close(drawn, expected, atol=0.02, rtol=0)
+    even = line(40, 50, middle, heading, 20, radius=3, opacity=0.5)
+    torch.testing.assert_close(even, expected, atol=1e-4, rtol=0)
 
 
 def test_a_stroke_outside_the_image_covers_nothing():

@@ -18,6 +18,7 @@ from .drawing import (
     curve,
     happens,
     inside,
+    line,
     number,
     pick,
     pixels,
@@ -28,15 +29,20 @@ from .drawing import (
 )
 from .painting import DARK_BLENDS, LIGHT_BLENDS, Damaged, Structural, painted, scale_of, structural, whole
 
+EVEN_SHARE = 0.2  # of the lines of `scratches`: straight and even, as film transports and scanners draw them
+
 
 @structural
 def scratches(image: Tensor, strength: float, generator: Generator) -> Damaged:
-    """Long thin lines, mostly one way, that break off and go on; now and then a scuff of many short faint ones."""
+    """Long thin lines, mostly one way, that break off and go on; some straight and even; now and then a scuff."""
     height, width = image.shape[1:]
     scale = scale_of(image)
     grain = number(generator, 0, math.pi)
-    lines = []
+    lines, even = [], torch.zeros(1, height, width)
     for _ in range(count(generator, 1 + 2 * strength, 1 + 8 * strength)):
+        if happens(generator, EVEN_SHARE):
+            even = even.maximum(_even_line(height, width, strength, scale, generator))
+            continue
         spread = 0.15 if happens(generator, 0.7) else math.pi / 2
         heading = grain + number(generator, -spread, spread)
         length = scale * number(generator, 30, 100 + 250 * strength)
@@ -46,10 +52,22 @@ def scratches(image: Tensor, strength: float, generator: Generator) -> Damaged:
         lines.append(stroke(points, radius * wavy(generator, 0.6, 1, n, n // 10), pressure))
     if happens(generator, 0.5 * strength):
         lines += _scuff(generator, place(generator, height, width), scale)
-    return _on_print_or_negative(whole(image), covered(torch.cat(lines), height, width), generator)
+    cover = covered(torch.cat(lines), height, width).maximum(even) if lines else even
+    return _on_print_or_negative(whole(image), cover, generator)
+
+
+def _even_line(height: int, width: int, strength: float, scale: float, generator: Generator) -> Tensor:
+    """The cover of a line as a machine draws it, of any width and opacity; half of them are upright or level."""
+    heading = number(generator, 0, math.pi)
+    if happens(generator, 0.5):
+        heading = pick(generator, (0.0, math.pi / 2))
+    length = 2 * scale * number(generator, 30, 100 + 250 * strength)
+    radius, opacity = scale * number(generator, 0.35, 2), number(generator, 0.2, 1)
+    return line(height, width, place(generator, height, width), heading, length, radius=radius, opacity=opacity)
 
 
 def _scuff(generator: Generator, middle: Tensor, scale: float) -> list[Tensor]:
+    """Many short faint lines."""
     heading, reach = number(generator, 0, math.pi), scale * number(generator, 10, 40)
     lines = []
     for _ in range(count(generator, 15, 40)):

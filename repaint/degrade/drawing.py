@@ -99,6 +99,16 @@ def curve(
     return points - points[n // 2] + middle + aside
 
 
+def line(
+    height: int, width: int, middle: Tensor, heading: float, length: float, *, radius: float, opacity: float = 1.0
+) -> Tensor:
+    """The cover (1, H, W) of a straight line that is the same from end to end, `heading` as in `curve`."""
+    y, x = pixels(height, width) - middle[:, None, None]
+    along, aside = x * math.cos(heading) + y * math.sin(heading), y * math.cos(heading) - x * math.sin(heading)
+    distance = torch.hypot((along.abs() - length / 2).clamp(min=0), aside)
+    return (max(radius, THINNEST_PX) + 0.5 - distance).clamp(0, 1)[None] * opacity
+
+
 def stroke(points: Tensor, radius: Tensor | float, opacity: Tensor | float = 1.0) -> Tensor:
     """The discs (N, 4) of a stroke through `points` (N, 2)."""
     one = torch.ones(len(points))
