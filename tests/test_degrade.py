@@ -54,9 +54,6 @@ def image_of(result: Tensor | Damaged) -> Tensor:
     return result.image if isinstance(result, Damaged) else result
 
 
-# --- every effect ---
-
-
 @every_effect
 def test_same_seed_gives_the_same_result_and_others_differ(effect):
     image = photo()
@@ -171,15 +168,13 @@ def test_half_of_the_even_scratches_are_upright_or_level_and_alike_from_end_to_e
         for c in (change, change.T):
             inner = c[:, c.any(0)][:, 4:-4]  # without the round ends
             if inner.shape[1] > 20 and (inner - inner[:, :1]).abs().max() < 1e-5:
-                across = inner[:, 0]
-                changes.append(across[across.abs().argmax()].item())
-                widths_px.append((across / changes[-1] > 0.5).sum().item())
+                changes.append(inner[inner[:, 0].abs().argmax(), 0].item())
+                widths_px.append((inner[:, 0] / changes[-1] > 0.5).sum().item())
     assert 35 < len(widths_px) < 65
     assert set(widths_px) >= {1, 2, 3, 4}
-    for sign in (1, -1):  # light and dark, faint and strong
-        sizes = [sign * change for change in changes if sign * change > 0]
-        assert min(sizes) < 0.15
-        assert max(sizes) > 0.3
+    light, dark = ([sign * c for c in changes if sign * c > 0] for sign in (1, -1))
+    assert max(min(light), min(dark)) < 0.15  # faint and strong
+    assert min(max(light), max(dark)) > 0.3
 
 
 def test_white_borders_leave_the_middle_and_turn_all_edges_to_light_paper():
@@ -235,10 +230,9 @@ def test_a_line_and_a_stroke_cover_what_lies_within_their_radius_with_soft_edges
     pixel = torch.cartesian_prod(torch.arange(40.0), torch.arange(50.0)) - middle
     distance = (pixel - (pixel @ step).clamp(-10, 10)[:, None] * step).norm(dim=1)
     expected = 0.5 * (3.5 - distance).clamp(0, 1).view(1, 40, 50)
-    drawn = covered(stroke(middle + torch.linspace(-10, 10, 81)[:, None] * step, 3.0, 0.5), 40, 50)
-    torch.testing.assert_close(drawn, expected, atol=0.02, rtol=0)
-    even = line(40, 50, middle, heading, 20, radius=3, opacity=0.5)
-    torch.testing.assert_close(even, expected, atol=1e-4, rtol=0)
+    points = middle + torch.linspace(-10, 10, 81)[:, None] * step
+    torch.testing.assert_close(covered(stroke(points, 3.0, 0.5), 40, 50), expected, atol=0.02, rtol=0)
+    torch.testing.assert_close(line(40, 50, middle, heading, 20, radius=3, opacity=0.5), expected, atol=1e-4, rtol=0)
 
 
 def test_a_stroke_outside_the_image_covers_nothing():
@@ -337,9 +331,8 @@ def test_neighbours_share_grain_but_not_noise():
 
 
 def test_grain_is_strongest_in_the_mid_tones():
-    spread = [
-        (OVERALL["grain"](torch.full((3, 64, 64), level), 0.5, seeded(0)) - level).std() for level in (0.1, 0.5, 0.9)
-    ]
+    greys = [torch.full((3, 64, 64), level) for level in (0.1, 0.5, 0.9)]
+    spread = [(OVERALL["grain"](grey, 0.5, seeded(0)) - grey).std() for grey in greys]
     assert spread[1] > 1.5 * max(spread[0], spread[2])
 
 

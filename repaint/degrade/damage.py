@@ -99,17 +99,17 @@ def dust(image: Tensor, strength: float, generator: Generator) -> Damaged:
     """Specks, most of them tiny, in drifts."""
     height, width = image.shape[1:]
     scale = scale_of(image)
-    drifts = torch.stack([place(generator, height, width) for _ in range(4)])
-    specks = []
-    for _ in range(count(generator, 4 + 30 * strength, 6 + 110 * strength)):
-        middle = place(generator, height, width)
-        if happens(generator, 0.5):
-            spread = scale * 35 * torch.randn(2, generator=generator)
-            middle = pick(generator, drifts.unbind(0)) + spread
-        radius = scale * (0.4 + 2.2 * number(generator, 0, 1) ** 4)
-        lumps = middle + radius * uniform(generator, -1, 1, count(generator, 2, 5), 2)
-        specks.append(stroke(lumps, radius * uniform(generator, 0.4, 1, len(lumps)), number(generator, 0.4, 1)))
-    return _on_print_or_negative(whole(image), covered(torch.cat(specks), height, width), generator)
+    n, size = count(generator, 4 + 30 * strength, 6 + 110 * strength), torch.tensor([height, width])
+    drifts = size * uniform(generator, 0, 1, 4, 2)
+    drifted = drifts[torch.randint(4, (n,), generator=generator)] + scale * 35 * torch.randn(n, 2, generator=generator)
+    middle = torch.where(uniform(generator, 0, 1, n, 1) < 0.5, drifted, size * uniform(generator, 0, 1, n, 2))
+    radius = scale * (0.4 + 2.2 * uniform(generator, 0, 1, n) ** 4)
+    opacity = uniform(generator, 0.4, 1, n)
+    lumps = (uniform(generator, 2, 5, n) + uniform(generator, 0, 1, n)).long()
+    of = torch.arange(n).repeat_interleave(lumps)  # the speck that each lump is part of
+    points = middle[of] + radius[of, None] * uniform(generator, -1, 1, len(of), 2)
+    specks = stroke(points, radius[of] * uniform(generator, 0.4, 1, len(of)), opacity[of])
+    return _on_print_or_negative(whole(image), covered(specks, height, width), generator)
 
 
 @structural

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TypeVar
 
 import torch
@@ -26,7 +27,7 @@ def uniform(generator: Generator, low: float, high: float, *shape: int) -> Tenso
 
 
 def number(generator: Generator, low: float, high: float) -> float:
-    return uniform(generator, low, high).item()
+    return low + (high - low) * torch.rand((), generator=generator).item()
 
 
 def count(generator: Generator, low: float, high: float) -> int:
@@ -55,12 +56,18 @@ def wavy(generator: Generator, low: float, high: float, n: int, knots: int) -> T
 
 def cloud(generator: Generator, height: int, width: int, cell_px: float, *, octaves: int = 3) -> Tensor:
     """Smooth noise (1, H, W) of about -1 to 1: lumps of `cell_px`, and finer, lower ones on them."""
-    total = torch.zeros(1, 1, height, width)
+    total = torch.zeros(height, width)
     for octave in range(octaves):
-        cells = [int(side * 2**octave / cell_px) + 2 for side in (height, width)]
-        lumps = uniform(generator, -1, 1, 1, 1, *(min(n, side) for n, side in zip(cells, (height, width), strict=True)))
-        total += F.interpolate(lumps, size=(height, width), mode="bicubic", align_corners=True) / 2**octave
-    return total[0]
+        rows, columns = (min(side, int(side * 2**octave / cell_px) + 2) for side in (height, width))
+        lumps = uniform(generator, -(0.5**octave), 0.5**octave, rows, columns)
+        total += _smooth(rows, height) @ lumps @ _smooth(columns, width).T
+    return total[None]
+
+
+@lru_cache(64)
+def _smooth(knots: int, n: int) -> Tensor:
+    """The (n, knots) matrix of bicubic interpolation along one axis; as a product, it takes a tenth of the time."""
+    return F.interpolate(torch.eye(knots)[None, None], (n, knots), mode="bicubic", align_corners=True)[0, 0]
 
 
 def pixels(height: int, width: int) -> Tensor:
@@ -117,15 +124,20 @@ def stroke(points: Tensor, radius: Tensor | float, opacity: Tensor | float = 1.0
 
 def covered(discs: Tensor, height: int, width: int) -> Tensor:
     """The cover (1, H, W) of soft discs; where they overlap, the most opaque counts."""
-    canvas = torch.zeros(height * width)
-    reach = discs[:, 2].ceil().int() + 1
+    reach = discs[:, 2].ceil() + 1
+    size = torch.tensor([height, width])
+    near = ((discs[:, :2] > -reach[:, None]) & (discs[:, :2] < size + reach[:, None])).all(1)
+    discs, reach = discs[near], reach[near].int()
+    # Around the image is room for all of each disc.
+    room = 2 * int(reach.max()) + 1 if len(reach) else 0
+    canvas = torch.zeros(height + 2 * room, width + 2 * room)
     for k in reach.unique().tolist():
-        window = torch.cartesian_prod(*[torch.arange(-k, k + 1)] * 2)
-        for part in discs[reach == k].split(max(1, CHUNK // len(window))):
-            at = part[:, None, :2].round() + window
-            distance = (at - part[:, None, :2]).square().sum(2).sqrt()
-            cover = (part[:, None, 2] + 0.5 - distance).clamp(0, 1) * part[:, None, 3]
-            y, x = at.long().unbind(2)
-            there = (y >= 0) & (y < height) & (x >= 0) & (x < width) & (cover > 0)
-            canvas.scatter_reduce_(0, (y * width + x)[there], cover[there], "amax")
-    return canvas.view(1, height, width)
+        window = torch.arange(-k, k + 1)
+        for part in discs[reach == k].split(max(1, CHUNK // len(window) ** 2)):
+            y, x, radius, opacity = part[:, :, None].unbind(1)
+            ys, xs = y.round() + window, x.round() + window
+            distance = ((ys - y).square()[:, :, None] + (xs - x).square()[:, None]).sqrt()
+            cover = (radius[:, None] + 0.5 - distance).clamp(0, 1) * opacity[:, None]
+            at = (ys.long() + room)[:, :, None] * canvas.shape[1] + (xs.long() + room)[:, None]
+            canvas.view(-1).scatter_reduce_(0, at.flatten(), cover.flatten(), "amax")
+    return canvas[None, room : room + height, room : room + width]

@@ -102,7 +102,7 @@ def jpeg(image: Tensor, strength: float, generator: Generator) -> Tensor:
     file = io.BytesIO()
     Image.fromarray(levels).save(file, "JPEG", quality=quality, subsampling=pick(generator, (0, 2)))
     read = np.array(Image.open(file).convert("RGB"))
-    return torch.from_numpy(read).permute(2, 0, 1).float() / 255
+    return torch.from_numpy(read).permute(2, 0, 1).contiguous().float() / 255
 
 
 @overall

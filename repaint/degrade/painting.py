@@ -58,9 +58,15 @@ def painted(canvas: Damaged, cover: Tensor, colour: Tensor, blend: str) -> Damag
         colour: (3, H, W) or (3, 1, 1) in [0, 1].
         blend: a key of `BLENDS`.
     """
-    image = BLENDS[blend](canvas.image, cover, colour).clamp(0, 1)
-    spoiled = (image - canvas.image).abs().amax(0, keepdim=True) > LEVEL
-    return Damaged(torch.where(spoiled, image, canvas.image), canvas.damage | spoiled)
+    # No blend changes a pixel by more than its cover, and most damage covers little.
+    y, x = (cover[0] > LEVEL).nonzero(as_tuple=True)
+    before = canvas.image[:, y, x]
+    after = BLENDS[blend](before, cover[:, y, x], colour.expand_as(canvas.image)[:, y, x]).clamp(0, 1)
+    spoiled = (after - before).abs().amax(0) > LEVEL
+    image, damage = canvas.image.clone(), canvas.damage.clone()
+    image[:, y, x] = torch.where(spoiled, after, before)
+    damage[:, y, x] |= spoiled
+    return Damaged(image, damage)
 
 
 def seen(canvas: Damaged, below: Tensor) -> Tensor:
@@ -68,10 +74,22 @@ def seen(canvas: Damaged, below: Tensor) -> Tensor:
 
     The texture is the standard deviation of luma in a square around the pixel, before it was damaged.
     """
-    before, after = luma(below), luma(canvas.image)
-    around = [F.avg_pool2d(x, TEXTURE_PX, 1, TEXTURE_PX // 2, count_include_pad=False) for x in (before, before**2)]
-    texture = (around[1] - around[0] ** 2).clamp(min=0).sqrt()
-    return canvas.damage & ((after - before).abs() > texture.clamp(min=FAINT))
+    if not canvas.damage.any():
+        return canvas.damage
+    before, change = luma(below), luma(canvas.image - below).abs()
+    mean, mean_square = _around(torch.cat([before, before**2])).split(1)
+    texture = (mean_square - mean**2).clamp(min=0).sqrt()
+    return canvas.damage & (change > texture.clamp(min=FAINT))
+
+
+def _around(x: Tensor) -> Tensor:
+    """The means of (C, H, W) over a square around each pixel, as far as it lies inside: by cumulative sums."""
+    reach = TEXTURE_PX // 2
+    total = torch.cat([x, torch.ones_like(x[:1])])  # and how many they are
+    for dim, pad in ((1, (0, 0, reach + 1, reach)), (2, (reach + 1, reach))):
+        up_to, n = F.pad(total, pad).cumsum(dim), x.shape[dim]
+        total = up_to.narrow(dim, TEXTURE_PX, n) - up_to.narrow(dim, 0, n)
+    return total[:-1] / total[-1:]
 
 
 def checked(image: Tensor, strength: float) -> None:

@@ -67,13 +67,13 @@ class AgedWindow:
         enlarge = 2 if happens(g, self.enlarged) and self.size >= 2 * SMALLEST_PX else 1
         image = (varied(cut(picture, self.size // enlarge, g), g, flip=self.flip, grey_share=0) + 1) / 2
         if self.flip:
-            image = torch.rot90(image, pick(g, (0, 1, 2, 3)), (1, 2))
+            image = torch.rot90(image, pick(g, (0, 1, 2, 3)), (1, 2)).contiguous()
         is_new = happens(g, self.new_share)
         if happens(g, self.lookalikes) and not is_new:
             image = lookalikes(image, g)
         photo = image if is_new else weathered(image, g, strength=self.strength)
         stained = damaged(photo, g, {"stains": DAMAGED["stains"]}, strength=self.strength)
-        hidden = (luma(stained.image) - luma(photo)).abs() > HIDDEN
+        hidden = luma(stained.image - photo).abs() > HIDDEN
         below, rim = damaged(stained.image, g, {"white_borders": DAMAGED["white_borders"]}, strength=self.strength)
         if happens(g, self.clean_share):
             hard = whole(below)
@@ -96,7 +96,7 @@ def truth_of(hard: Damaged, below: Tensor) -> Tensor:
     """
     said = seen(hard, below)
     if said.any():
-        faint = (luma(hard.image) - luma(below)).abs() < HIDING
+        faint = luma(hard.image - below).abs() < HIDING
         said = said & ~(faint & thicker_than(~hard.damage, THICK * scale_of(below)))
     return torch.where(said, 1.0, torch.where(hard.damage, -1.0, 0.0))
 
