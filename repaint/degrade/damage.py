@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from .drawing import (
+    bell,
     blob,
     cloud,
     count,
@@ -124,7 +125,7 @@ def stains(image: Tensor, strength: float, generator: Generator) -> Damaged:
         field = blob(generator, height, width, middle, radius, rough=number(generator, 0.3, 0.8))
         mottled = 0.75 + 0.25 * cloud(generator, height, width, 12 * scale)
         edge = scale * number(generator, 2, 10)
-        tide = (-(((field + edge / 2) / (1.2 * scale + 0.5)) ** 2)).exp() * number(generator, 0, 0.8)
+        tide = bell((field + edge / 2) / (1.2 * scale + 0.5)) * number(generator, 0, 0.8)
         depth = number(generator, 0.3, 0.5 + 0.45 * strength)
         cover = ((inside(field, edge_px=edge) * mottled + tide) * depth).clamp(0, 1)
         if happens(generator, 0.3):
@@ -164,7 +165,7 @@ def _relief(canvas: Damaged, middle: Tensor, heading: float, width_px: float, ge
     """The paper that rises to a crease: one side catches the light, the other lies in shadow."""
     y, x = pixels(*canvas.image.shape[1:]) - middle[:, None, None]
     aside = ((y * math.cos(heading) - x * math.sin(heading)) / width_px)[None]
-    slope = aside * (0.5 - aside.square() / 2).exp() * number(generator, -0.12, 0.12)
+    slope = aside * bell(aside * math.sqrt(0.5)) * math.exp(0.5) * number(generator, -0.12, 0.12)
     white, black = torch.ones(3, 1, 1), torch.zeros(3, 1, 1)
     canvas = painted(canvas, slope.clamp(min=0), white, "screen")
     return painted(canvas, (-slope).clamp(min=0), black, "multiply")
