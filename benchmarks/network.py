@@ -2,11 +2,11 @@
 
 Plain = unfused attention, contiguous memory, float32: tests/oracle/networks.py. Both run in the same process, one call
 each in turn, with the same weights and inputs; the ratio is the thing to read. Peak memory is what a call takes beyond
-the weights, in a process of its own.
+the weights; on a CPU, in a process of its own.
 
     python benchmarks/network.py                      the embedded prior's architecture, batch 1 and 8
     python benchmarks/network.py --arch paper-256     the 256-px networks of the paper, random weights (2.1 GB)
-    python benchmarks/network.py --device cuda --precision bfloat16
+    python benchmarks/network.py --device cuda --precision bfloat16 --compile      there with CUDA graphs
 """
 
 from __future__ import annotations
@@ -33,10 +33,19 @@ from tests.oracle import networks as plain_networks
 ARCHS: dict[str, dict[str, Any]] = {
     "base-64": {
         "image_size": 64,
-        "num_channels": 32,
-        "channel_mult": "1,2,2,4",
+        "num_channels": 64,
+        "channel_mult": "1,1,2,2",
         "num_res_blocks": 1,
-        "attention_resolutions": "8",
+        "attention_resolutions": "16,8",
+        "num_head_channels": 32,
+        "resblock_updown": False,
+    },
+    "base-128": {
+        "image_size": 128,
+        "num_channels": 64,
+        "channel_mult": "1,1,2,3,3",
+        "num_res_blocks": 1,
+        "attention_resolutions": "16,8",
         "num_head_channels": 32,
         "resblock_updown": False,
     },
@@ -50,6 +59,7 @@ def main(
     precision: Annotated[str, typer.Option(help="of ours: float32, bfloat16 or float16")] = "float32",
     batches: Annotated[str, typer.Option(help="batch sizes")] = "1,8",
     repeats: Annotated[int, typer.Option(help="timed calls of each")] = 20,
+    compile: Annotated[bool, typer.Option("--compile", help="ours compiled, too, for each batch size")] = False,
     memory_of: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     settings = ARCHS[arch]
@@ -59,9 +69,9 @@ def main(
     ours.load_state_dict(plain.state_dict())
     ours = in_precision(ours, getattr(torch, precision)).to(device).to(memory_format=torch.channels_last)
     plain = plain.to(device)
+    both = {"plain": plain, "ours": ours}
     if memory_of is not None:
-        network = {"plain": plain, "ours": ours}[memory_of]
-        print(peak_mib(network, size, int(batches), device))
+        print(peak_mib(both[memory_of], size, int(batches), device))
         return
 
     where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
@@ -70,11 +80,19 @@ def main(
     for batch in map(int, batches.split(",")):
         x = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
         t = torch.full((batch,), 500, device=device)
-        seconds = in_turn({"plain": lambda x=x, t=t: plain(x, t), "ours": lambda x=x, t=t: ours(x, t)}, repeats, device)
-        memory = {name: own_process(name, arch, device, precision, batch) for name in seconds}
+        calls = {"plain": lambda x=x, t=t: plain(x, t), "ours": lambda x=x, t=t: ours(x, t)}
+        if device == "cuda":
+            memory = {name: peak_mib(network, size, batch, device) for name, network in both.items()}
+        else:
+            memory = {name: own_process(name, arch, device, precision, batch) for name in calls}
+        if compile:
+            compiled = torch.compile(ours, mode="reduce-overhead", dynamic=False)
+            calls["compiled"] = lambda x=x, t=t, network=compiled: network(x, t)
+        seconds = in_turn(calls, repeats, device)
         difference = (plain(x, t) - ours(x, t)).abs().max().item()
         for name, s in seconds.items():
-            print(f"batch {batch}: {name:5} {1 / s:8.2f} calls/s, {batch / s:8.2f} images/s, peak {memory[name]} MiB")
+            peak = f", peak {memory[name]} MiB" if name in memory else ""
+            print(f"batch {batch}: {name:8} {1 / s:8.2f} calls/s, {batch / s:8.2f} images/s{peak}")
         ratio = seconds["plain"] / seconds["ours"]
         print(f"batch {batch}: ours is {ratio:.2f} times as fast as plain; outputs differ by {difference:.1e}")
         if batch == 1:
@@ -127,6 +145,7 @@ def peak_mib(network: nn.Module, size: int, batch: int, device: str) -> int:
     x, t = torch.randn(batch, 3, size, size, device=device), torch.full((batch,), 500, device=device)
     with torch.no_grad():
         if device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
             before = torch.cuda.memory_allocated()
             network(x, t)
             return (torch.cuda.max_memory_allocated() - before) >> 20

@@ -4,6 +4,7 @@
     ... --t-T 20 --jump-n-sample 1 --var-mix 0      a fast setting: 20 network calls
     ... --against other.safetensors         a second prior on the same pixels
     ... --pictures                          sheets to look at, in --out
+    ... --fill-only --compile --device-noise --batch 600      on a GPU; what it filled is measured by a second run
     ... --samples log/samples --train-faces FACES --train-photos PHOTOS      without conditioning; what it has by heart
 
 Every picture has one fixed mask of each kind, and every method sees the same pixels; known pixels are put back exactly.
@@ -86,6 +87,13 @@ def main(
     precision: Precision = "float32",
     batch: Annotated[int, typer.Option(min=1, help="pictures shown to the network at once")] = 8,
     lpips_weights: Annotated[Path | None, typer.Option(help="torchvision's AlexNet; else torch hub's cache")] = None,
+    device_noise: Annotated[
+        bool, typer.Option("--device-noise", help="one stream of noise, drawn on the device")
+    ] = False,
+    compile: Annotated[bool, typer.Option("--compile", help="the networks")] = False,
+    fill_only: Annotated[
+        bool, typer.Option("--fill-only", help="by the priors; what there is, is measured later")
+    ] = False,
     pictures: Annotated[bool, typer.Option("--pictures", help="also draw sheets")] = False,
     table_only: Annotated[bool, typer.Option("--table-only", help="print what --out holds")] = False,
     samples: Annotated[Path | None, typer.Option(help="folder for samples without conditioning, instead")] = None,
@@ -117,13 +125,19 @@ def main(
     setting = f"{t_T}/{jump_length}/{jump_n_sample}{variance}, {network_calls(times)} calls"
     methods = [Method(name, by_itself(fill)) for name, fill in CLASSICAL.items()]
     for name, found in reversed(loaded.items()):
-        fill = prior_fill(with_variance(found.prior.respaced(t_T), var_mix), where, times)
+        fill = prior_fill(with_variance(found.prior.respaced(t_T), var_mix), where, times, device_noise=device_noise)
+        if compile and isinstance(found.prior.network, torch.nn.Module):
+            found.prior.network.compile(dynamic=False)
         methods.insert(0, Method(f"{Path(name).stem} ({found.sha256[:6]}) {setting}", fill, batch))
 
-    lpips, remark = lpips_at_hand(lpips_weights)
-    say(remark)
     store = Store(out / f"{size}px-seed{seed}")
     cases = list(all_cases(held_out, masks.split(","), size, seed))
+    if fill_only:
+        for method in methods[: len(loaded)]:
+            fill_missing(store, method, cases)
+        return
+    lpips, remark = lpips_at_hand(lpips_weights)
+    say(remark)
     for method in methods:
         fill_missing(store, method, cases)
         measure_missing(store, method, cases, lpips)
@@ -178,17 +192,31 @@ def with_variance(prior: NetworkPrior, var_mix: float | None) -> NetworkPrior:
 
 
 def prior_fill(
-    prior: NetworkPrior, device: torch.device, times: list[int]
+    prior: NetworkPrior, device: torch.device, times: list[int], *, device_noise: bool
 ) -> Callable[[Sequence[Case]], list[np.ndarray]]:
-    """RePaint (Lugmayr et al. 2022); each picture has noise of its own, whatever the batch."""
+    """RePaint (Lugmayr et al. 2022); each picture has noise of its own, whatever the batch, if not `device_noise`."""
 
     def fill(cases: Sequence[Case]) -> list[np.ndarray]:
         known = as_tensor([case.picture.pixels for case in cases]).to(device) * 2 - 1
         keep = torch.from_numpy(np.stack([case.keep for case in cases]))[:, None].to(device)
-        *_, last = repaint(prior, known, keep, times, Noise([case.seed for case in cases]))
+        seeds = [case.seed for case in cases]
+        *_, last = repaint(prior, known, keep, times, DeviceNoise(seeds) if device_noise else Noise(seeds))
         return as_pixels(last.x_t)
 
     return fill
+
+
+class DeviceNoise(Noise):
+    """One stream for all of a batch, on its device: the CPU's streams cannot keep up with a small network there."""
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        self._seeds = seeds
+        self._stream: torch.Generator | None = None
+
+    def like(self, x: torch.Tensor) -> torch.Tensor:
+        if self._stream is None:
+            self._stream = torch.Generator(x.device).manual_seed(self._seeds[0])
+        return torch.randn(x.shape, generator=self._stream, device=x.device)
 
 
 def unconditional(

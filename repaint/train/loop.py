@@ -102,6 +102,7 @@ def train(config: Training, task: Task, watch: Watch = lambda status: None) -> s
     is_main = accelerator.is_main_process
     if device.type == "cpu":
         keep_freed_memory()
+    torch.backends.cudnn.benchmark = True  # all batches are of one shape
     torch.manual_seed(config.seed)
     objective: Any = task.objective()
     objective.to(device).to(memory_format=torch.channels_last).train()
@@ -130,7 +131,7 @@ def train(config: Training, task: Task, watch: Watch = lambda status: None) -> s
     pictures = task.data(
         config.data, seed=config.seed, count=config.steps * config.accumulate * config.batch_size * world, training=True
     )
-    batches = _batches(pictures, config, step, rank, world)
+    batches = _batches(pictures, config, step, rank, world, pinned=device.type == "cuda")
     held_out = _held_out(config, task, device)
     board = Board(config, step) if config.tensorboard and is_main else None
     began, first = time.monotonic(), step
@@ -197,7 +198,7 @@ def train(config: Training, task: Task, watch: Watch = lambda status: None) -> s
             for group in optimiser.param_groups:
                 group["lr"] = config.learning_rate * rate_at(step, config)
             torch.manual_seed(step_seed(config.seed, step, rank))
-            now: dict[str, float] = {}
+            now: dict[str, Any] = {}  # stays on the device until all of the step is asked for
             for _ in range(config.accumulate):
                 shown, unreadable = _next(batches)
                 for path in unreadable.keys() - skipped.keys():
@@ -207,21 +208,23 @@ def train(config: Training, task: Task, watch: Watch = lambda status: None) -> s
                     loss, figures = wrapped(*_moved(shown, device))
                 accelerator.backward(loss / config.accumulate)
                 for name, value in figures.items():
-                    now[name] = now.get(name, 0.0) + value.item() / config.accumulate
+                    now[name] = now.get(name, 0.0) + value / config.accumulate
+            norm = accelerator.clip_grad_norm_(wrapped.parameters(), config.clip_norm)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            _follow(ema, network, min(config.ema, (2 + step) / (11 + step)))
+            now = {name: value.item() for name, value in now.items()}
             current = next(iter(now.values()))
+            # What is no number has reached the weights by now, but no checkpoint.
             if anywhere(not all(math.isfinite(value) for value in now.values())):
                 raise RunError(
                     f"step {step + 1}: the loss is {current}; the last good checkpoint is in {config.output}"
                 )
-            norm = accelerator.clip_grad_norm_(wrapped.parameters(), config.clip_norm)
             if accelerator.scaler is None and norm is not None and not math.isfinite(norm):
                 raise RunError(
                     f"step {step + 1}: the gradient is {float(norm)}; the last good checkpoint is in {config.output}"
                 )
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
             step += 1
-            _follow(ema, network, min(config.ema, (1 + step) / (10 + step)))
             mean = current if step == 1 else mean + 0.02 * (current - mean)
             watch(status())
             if board:
@@ -290,8 +293,8 @@ def step_seed(seed: int, step: int, rank: int) -> int:
     return (seed << 40) + (step << 10) + rank
 
 
-def _batches(pictures: Pictures, config: Training, step: int, rank: int, world: int) -> Iterator[Item]:
-    """The batches of this process, from `step` on."""
+def _batches(pictures: Pictures, config: Training, step: int, rank: int, world: int, *, pinned: bool) -> Iterator[Item]:
+    """The batches of this process, from `step` on; pinned, they reach a GPU while it works."""
     order = (
         [(i * world + rank) * config.batch_size + b for b in range(config.batch_size)]
         for i in range(step * config.accumulate, config.steps * config.accumulate)
@@ -303,6 +306,7 @@ def _batches(pictures: Pictures, config: Training, step: int, rank: int, world: 
             num_workers=config.workers,
             collate_fn=together,
             worker_init_fn=_left_to_the_main_process,
+            pin_memory=pinned,
         )
     )
 
@@ -347,13 +351,17 @@ def _held_out(config: Training, task: Task, device: torch.device) -> list[Shown]
 
 
 def _moved(shown: Shown, device: torch.device) -> Shown:
-    return tuple(x.to(device, memory_format=torch.channels_last) if x.ndim == 4 else x.to(device) for x in shown)
+    """On the device; from pinned memory while it still works on what it was given before."""
+    return tuple(
+        x.to(device, non_blocking=True, memory_format=torch.channels_last if x.ndim == 4 else torch.preserve_format)
+        for x in shown
+    )
 
 
 @torch.no_grad()
 def _follow(ema: nn.Module, network: nn.Module, decay: float) -> None:
-    for average, current in zip(ema.parameters(), network.parameters(), strict=True):
-        average.lerp_(current, 1 - decay)
+    pair = tuple(ema.parameters()), tuple(network.parameters())
+    torch._foreach_lerp_(*pair, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
     for average, current in zip(ema.buffers(), network.buffers(), strict=True):
         average.copy_(current)
 

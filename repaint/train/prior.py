@@ -11,6 +11,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ..archs.unet import UNet, UNetConfig, build
+from ..degrade.drawing import happens, number, pick
+from ..degrade.overall import colour, contrast, fading, yellowing
 from ..diffusion import NetworkPrior, Noise, p_step
 from ..errors import RunError
 from ..weights.load import SCHEDULES, load_prior
@@ -21,6 +23,7 @@ from .prior_settings import TrainPrior
 from .settings import Source
 
 SAMPLES, SAMPLE_STEPS = 16, 50
+FADED = (fading, yellowing, colour, contrast)
 
 
 def train_prior(config: TrainPrior, watch: Watch = lambda status: None) -> str:
@@ -36,9 +39,12 @@ class Window:
     flip: bool = False
     grey_share: float = 0.0
     classes: tuple[str, ...] = ()
+    faded_share: float = 0.0
 
     def __call__(self, picture: Picture, g: Generator) -> tuple[Tensor, ...]:
         x = varied(cut(picture, self.size, g), g, flip=self.flip, grey_share=self.grey_share)
+        if self.faded_share and happens(g, self.faded_share):
+            x = 2 * pick(g, FADED)((x + 1) / 2, number(g, 0.1, 0.7), g) - 1
         return (x, torch.tensor(self.classes.index(_class_of(picture.name)))) if self.classes else (x,)
 
 
@@ -73,7 +79,7 @@ class PriorTask:
 
     def data(self, sources: Sequence[Source], *, seed: int, count: int, training: bool) -> Pictures:
         c = self.config
-        changes = {"flip": c.flip, "grey_share": c.grey_share} if training else {}
+        changes = {"flip": c.flip, "grey_share": c.grey_share, "faded_share": c.faded_share} if training else {}
         make = Window(c.size, classes=self.classes, **changes)
         return Pictures(sources, make, seed=seed, count=count, cache_mb=c.cache_mb)
 

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from ..config import Settings
 from .settings import Training
 
+SMALLEST_PX = 32  # of `degrade`
 Weighting = Literal["simple", "p2", "min-snr", "debiased"]
 
 
@@ -48,9 +49,19 @@ class TrainPrior(Training):
     network: NetworkSettings = NetworkSettings()
     noise_schedule: Literal["linear", "cosine"] = "linear"
     weighting: Weighting = Field(default="simple", description="of the noise levels in the simple loss")
+    faded_share: float = Field(
+        default=0.0, ge=0, le=1, description="of windows shown faded, yellowed, tinted or of another contrast"
+    )
     class_cond: bool = Field(
         default=False, description="learn classes; an image's is the first folder on its way, as in ImageNet's"
     )
+
+    @field_validator("faded_share")
+    @classmethod
+    def _can_fade(cls, share: float, info: ValidationInfo) -> float:
+        if share and info.data.get("size", SMALLEST_PX) < SMALLEST_PX:
+            raise ValueError(f"found {share}; windows are faded from {SMALLEST_PX} px on, size is {info.data['size']}")
+        return share
 
     @field_validator("network")
     @classmethod
