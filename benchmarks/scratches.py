@@ -82,11 +82,13 @@ def main(
     pictures, cut = photos_in(photos, size, count), read_stamps(stamps)
     aged, holes = list(aged_cases(pictures, cut, seed)), list(hole_cases(pictures, cut, seed))
     clean = list(clean_cases(pictures, seed))
+    new = [Case(picture, torch.zeros_like(picture[:1])) for picture in pictures]
     options = {} if weights == "none" else {"network": finder(device, weights=weights)}
     print(f"{count} pictures of {size} px of each sort, seed {seed}; torch {torch.__version__}, {device}")
     columns = {}
     for name, found in {**options, "filters": finder(device, detector="filters", smallest_px=None)}.items():
-        sets = {"all": looked(found, aged), "holes": looked(found, holes), "clean": looked(found, clean)}
+        shown = {"all": aged, "holes": holes, "clean": clean, "new": new}
+        sets = {sort: looked(found, cases) for sort, cases in shown.items()}
         threshold = found.threshold
         if name == "filters":
             threshold = sets["holes"].best(found)
@@ -134,7 +136,8 @@ def figures(found: Finder, sets: dict[str, Looked], threshold: float) -> dict[st
             f"{name}: precision (2 px)": at.precision,
             f"{name}: recall (2 px)": at.recall,
         }
-    rows["share of clean photos marked (%)"] = 100 * wrong(found, sets["clean"], threshold)
+    rows["share of clean photos marked (%): aged"] = 100 * wrong(found, sets["clean"], threshold)
+    rows["share of clean photos marked (%): new"] = 100 * wrong(found, sets["new"], threshold)
     rows["seconds a megapixel"] = sets["all"].seconds_per_mp
     return rows
 
@@ -150,13 +153,13 @@ def recall(found: Finder, cases: Iterable[Case], threshold: float) -> float:
 def calibrated(found: Finder, sets: dict[str, Looked]) -> str:
     """A table of thresholds, and the best one that marks little of clean photos."""
     rows, best = (
-        ["| threshold | F1 (2 px), all | F1 (2 px), holes | clean marked (%) |", "|---|---|---|---|"],
+        ["| threshold | F1 (2 px), all | F1 (2 px), holes | aged clean marked (%) | new ones |", "|---|---|---|---|---|"],
         (0.0, 1.0),
     )
     for t in thresholds(37, 100):
         f1_all, f1_holes = (sets[name].met(found, t).f1 for name in ("all", "holes"))
-        marked = wrong(found, sets["clean"], t)
-        rows.append(f"| {t:.3f} | {f1_all:.3f} | {f1_holes:.3f} | {100 * marked:.2f} |")
+        marked, of_new = (wrong(found, sets[name], t) for name in ("clean", "new"))
+        rows.append(f"| {t:.3f} | {f1_all:.3f} | {f1_holes:.3f} | {100 * marked:.2f} | {100 * of_new:.2f} |")
         if marked <= WRONG_AT_MOST:
             best = max(best, (f1_holes, t))
     return "\n".join([*rows, f"best with at most {100 * WRONG_AT_MOST:g} % of clean photos marked: {best[1]:.3f}"])

@@ -372,7 +372,7 @@ def _common(config: Training, step: int, world: int, history: list[dict[str, flo
     training = {"training_loss": f"{figures.pop('training'):.5f}"} if figures else {}
     return {
         "licence": config.licence,
-        "data": ", ".join("/".join(PurePosixPath(source.folder).parts[-2:]) for source in config.data),
+        "data": ", ".join(dict.fromkeys("/".join(PurePosixPath(source.folder).parts[-2:]) for source in config.data)),
         "steps": str(step),
         "images": str(step * world * config.batch_size * config.accumulate),
         **training,

@@ -102,8 +102,8 @@ CATALOG: tuple[Entry, ...] = (
         "base-64",
         "prior",
         "small prior for faces and photos alike; comes with the package, so everything runs without a download",
-        sha256="12524a61b82c39cdae4a46161c232a8c4dc6514409daef0c9eed673ee27f0a44",
-        size_bytes=6_607_028,
+        sha256="ca1abbae05d15f36411c5ee87e1a6436b32e04af8e73fd4b395280b1f325c7ab",
+        size_bytes=10_895_100,
         hints={
             "image_size": 64,
             "num_head_channels": 32,
@@ -209,8 +209,8 @@ CATALOG: tuple[Entry, ...] = (
         "scratches",
         "scratches",
         "scratches, hairs, dust, folds, tears; small; comes with the package",
-        sha256="28fca7aaeaaed5cd55981f364d10ae3a2df6bcbf822cf9e7e732d800868ea660",
-        size_bytes=2_048_704,
+        sha256="267133422f9909b5f585bd97c246a6856f800b150a210425132f1208412917fc",
+        size_bytes=9_650_888,
     ),
     Entry(
         name="bopbtl-scratches",
