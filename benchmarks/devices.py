@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from repaint import Inpaint, Photo, read_mask, read_photo, write_photo
 from repaint.stages.device import chosen_device, device_name
+from repaint.stages.inpaint import Preset
 from repaint.stages.progress import Device, Precision
 
 SAMPLES = Path(__file__).parents[1] / "data" / "datasets"
@@ -28,16 +29,17 @@ def main(
     photo: Annotated[Path, typer.Option()] = SAMPLES / "gts/face/astronaut.png",
     mask: Annotated[Path, typer.Option()] = SAMPLES / "gt_keep_masks/face/astronaut.png",
     prior: Annotated[str, typer.Option()] = "base-64",
-    sampler: Annotated[str, typer.Option(help="a preset")] = "balanced",
+    sampler: Annotated[Preset, typer.Option()] = "balanced",
     out: Annotated[Path | None, typer.Option(help="folder for the pictures")] = None,
 ) -> None:
-    damaged = replace(read_photo(str(photo)), keep=read_mask(str(mask)).keep)
+    keep = read_mask(mask).keep
+    damaged = replace(read_photo(photo), keep=keep)
     truth, seconds = filled(damaged, prior, sampler, "cpu", "float32")
     print(f"{prior}, {sampler}; {device_name(torch.device('cpu'))}: {seconds:.1f} s")
     shown = {"cpu": truth}
     for precision in typing.get_args(Precision):
         found, seconds = filled(damaged, prior, sampler, "cuda", precision)
-        apart = ((found.rgb - truth.rgb).abs() * 255)[(~damaged.keep).expand_as(truth.rgb)]
+        apart = ((found.rgb - truth.rgb).abs() * 255)[(~keep).expand_as(truth.rgb)]
         most, mean, two = apart.max(), apart.mean(), (apart > 1).float().mean()
         name = device_name(chosen_device("cuda"))
         print(
@@ -47,12 +49,12 @@ def main(
         shown[precision] = found
     if out is not None:
         for name, picture in shown.items():
-            write_photo(str(out / f"{name}.png"), picture)
+            write_photo(out / f"{name}.png", picture)
 
 
-def filled(photo: Photo, prior: str, sampler: str, device: Device, precision: Precision) -> tuple[Photo, float]:
+def filled(photo: Photo, prior: str, sampler: Preset, device: Device, precision: Precision) -> tuple[Photo, float]:
     """The fill and its seconds; the stage is built, and has run a call, before."""
-    stage = Inpaint(prior=prior, sampler=sampler).build(device=device, precision=precision)
+    stage = Inpaint.model_validate({"prior": prior, "sampler": sampler}).build(device, precision)
     next(iter(stage([photo], [0])))
     began = time.perf_counter()
     *_, last = stage([photo], [0])

@@ -153,7 +153,10 @@ def recall(found: Finder, cases: Iterable[Case], threshold: float) -> float:
 def calibrated(found: Finder, sets: dict[str, Looked]) -> str:
     """A table of thresholds, and the best one that marks little of clean photos."""
     rows, best = (
-        ["| threshold | F1 (2 px), all | F1 (2 px), holes | aged clean marked (%) | new ones |", "|---|---|---|---|---|"],
+        [
+            "| threshold | F1 (2 px), all | F1 (2 px), holes | aged clean marked (%) | new ones |",
+            "|---|---|---|---|---|",
+        ],
         (0.0, 1.0),
     )
     for t in thresholds(37, 100):

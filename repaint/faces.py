@@ -21,6 +21,8 @@ TEMPLATE_PX = 512
 
 Box = tuple[int, int, int, int]
 """Top, left, bottom, right in px; half-open."""
+Dear = Box | tuple[int, int, int, int, float]
+"""A box, and the px up to which marks in it are damage all the same; without these none is."""
 
 PARTS = {  # left, top, right, bottom in the template, with room for how people differ
     "face": (110, 90, 402, 480),
@@ -30,6 +32,7 @@ PARTS = {  # left, top, right, bottom in the template, with room for how people 
 }
 OVAL = (256, 286, 190, 225)  # x, y of its middle in the template, and its radii
 OVAL_FALL = 0.35  # of the radius, over which it falls to 0
+THIN = 1 / 8  # of a face without its hair: as thick may a scratch in it be, for its eyes were seen beside it
 BORDER = 40  # of the template, over which masks fall to 0 along it
 
 
@@ -172,9 +175,14 @@ def parts(face: Face) -> dict[str, Box]:
     return {name: _around(back(_corners_of(*sides))) for name, sides in PARTS.items()}
 
 
-def dear_boxes(faces: Iterable[Face]) -> list[Box]:
-    """Around the eyes and mouths of the faces: what looks like damage to a detector of scratches, and is dear."""
-    return [box for face in faces for name, box in parts(face).items() if name != "face"]
+def dear_boxes(faces: Iterable[Face]) -> list[Dear]:
+    """What looks like damage to a detector of scratches, and is dear: eyes, mouths, and what is thick in a face."""
+    return [_dear(name, box) for face in faces for name, box in parts(face).items()]
+
+
+def _dear(name: str, box: Box) -> Dear:
+    top, left, bottom, right = box
+    return (*box, THIN * min(bottom - top, right - left)) if name == "face" else box
 
 
 def oval(size: int) -> Tensor:

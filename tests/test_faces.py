@@ -119,10 +119,15 @@ def test_boxes_of_eyes_and_mouth_hold_their_own_landmarks_and_no_others(turn):
             assert inside == (part in (name, "face"))
 
 
-def test_what_is_dear_in_faces_are_their_eyes_and_mouths():
+def test_what_is_dear_in_faces_are_their_eyes_and_mouths_and_what_is_thick():
     one, other = face_at(150, 140, 100), face_at(40, 60, 50, 0.4)
     names = ("left_eye", "right_eye", "mouth")
-    assert dear_boxes([one, other]) == [parts(face)[name] for face in (one, other) for name in names]
+    dear = dear_boxes([one, other])
+    assert [box for box in dear if len(box) == 4] == [parts(face)[name] for face in (one, other) for name in names]
+    for face, (*box, thin_px) in zip((one, other), [box for box in dear if len(box) > 4], strict=True):
+        top, left, bottom, right = parts(face)["face"]
+        assert tuple(box) == (top, left, bottom, right)
+        assert 0.05 < thin_px / min(bottom - top, right - left) < 0.25
 
 
 def test_oval_is_whole_over_eyes_and_mouth_and_gone_at_the_border():

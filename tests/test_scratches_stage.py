@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from repaint.archs import bopbtl, scratch_net
 from repaint.errors import WeightsError
-from repaint.faces import TEMPLATE, Face, dear_boxes
+from repaint.faces import TEMPLATE, Dear, Face, parts
 from repaint.filters import connected
 from repaint.holes import grown
 from repaint.image import Meta, Photo, luma
@@ -46,12 +46,12 @@ def dark(height: int = 24, width: int = 32, *light: tuple[int, int, int, int], *
     return Photo(rgb, **more)
 
 
-def last(finder: Finder, *photos: Photo, protect: Sequence[Sequence[tuple[int, int, int, int]]] = ()) -> Detected:
+def last(finder: Finder, *photos: Photo, protect: Sequence[Sequence[Dear]] = ()) -> Detected:
     *_, progress = finder.run(photos, protect or [()] * len(photos))
     return progress
 
 
-def hole(finder: Finder, photo: Photo, protect: Sequence[tuple[int, int, int, int]] = ()) -> Tensor:
+def hole(finder: Finder, photo: Photo, protect: Sequence[Dear] = ()) -> Tensor:
     (found,) = last(finder, photo, protect=[protect]).photos
     assert found.keep is not None
     return found.keep < 1
@@ -115,6 +115,13 @@ def test_marks_in_protected_boxes_are_dropped_and_a_scratch_through_them_stays()
     assert torch.equal(hole(finds_light(), photo, [box]), boxes(24, 32, scratch))
     assert torch.equal(hole(finds_light(), photo, [(-5, -5, 2, 2)]), boxes(24, 32, eye, scratch))
     assert not hole(finds_light(), photo, [(0, 0, 99, 99)]).any()
+
+
+def test_in_a_face_thick_marks_are_dropped_and_thin_ones_and_what_is_torn_off_beside_it_stay():
+    forehead, scratch, torn = (20, 30, 40, 60), (50, 20, 53, 70), (60, 10, 90, 40)
+    photo, face = dark(100, 100, forehead, scratch, torn), (10, 20, 80, 80, 9.0)
+    assert torch.equal(hole(finds_light(), photo, [face]), boxes(100, 100, scratch, torn))
+    assert torch.equal(hole(finds_light(), photo, [(*face[:4], 25.0)]), boxes(100, 100, forehead, scratch, torn))
 
 
 def test_thick_marks_are_left_out_and_what_is_thin_for_the_most_part_stays():
@@ -310,7 +317,7 @@ def test_eyes_and_mouths_of_the_faces_that_are_found_are_protected(monkeypatch):
     settings = Scratches.model_validate({**PLAIN, "detector": "filters", "protect_faces": True})
     stage = settings.build("cpu")
     assert "a-finder" in stage.weights
-    top, left, bottom, right = dear_boxes([face])[0]
+    top, left, bottom, right = parts(face)["left_eye"]
     middle = (top + bottom) // 2, (left + right) // 2
     photo = dark(64, 64, (*middle, middle[0] + 1, middle[1] + 2))
     found = [_keep(progress.photos[0]) for *_, progress in (s([photo]) for s in (stage, faceless(stage)))]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..archs.scratch_net import hint
-from ..faces import dear_boxes
+from ..faces import Dear, dear_boxes
 from ..filters import WEAK, connected, damage_score
 from ..holes import grown, thicker_than
 from ..image import Photo, luma
@@ -24,7 +24,7 @@ from .faces import Faces
 from .facing import finder_of as face_finder_of
 from .frugal import Frugal
 from .progress import Device, Note, Precision
-from .scratches import Box, Detected, Scratches, ScratchesStage
+from .scratches import Detected, Scratches, ScratchesStage
 
 TILE_PX, OVERLAP_PX = 512, 128  # about twice what detectors are trained on, and what they can see across
 NEVER_THICK_PX = 16  # however small the photo
@@ -40,7 +40,7 @@ def built(settings: Scratches, device: Device, precision: Precision) -> Scratche
     at = prepared(device, precision)[0]
     faces = face_finder_of(Faces(weights_dir=settings.weights_dir), at)
     if (find := faces.find) is None:
-        return dataclasses.replace(stage, remarks=(*stage.remarks, "eyes and mouths are not protected: no face finder"))
+        return dataclasses.replace(stage, remarks=(*stage.remarks, "faces are not protected: no face finder"))
     both = dataclasses.replace(finder, told=lambda: [*finder.told(), *faces.told()])
     return dataclasses.replace(
         stage,
@@ -96,7 +96,7 @@ class Finder:
     weights: dict[str, str] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
-    def run(self, photos: Sequence[Photo], protect: Sequence[Sequence[Box]]) -> Iterator[Detected]:
+    def run(self, photos: Sequence[Photo], protect: Sequence[Sequence[Dear]]) -> Iterator[Detected]:
         """Mark the damage of `photos`; yields after every tile, and once more with the result."""
         results, maps, notes = list(photos), [], []
         calls = [0] * len(photos)
@@ -129,7 +129,7 @@ class Finder:
         assert found is not None
         return found
 
-    def marked(self, probability: Tensor, alpha: Tensor | None = None, protect: Sequence[Box] = ()) -> Tensor:
+    def marked(self, probability: Tensor, alpha: Tensor | None = None, protect: Sequence[Dear] = ()) -> Tensor:
         """The damage, (1, H, W) bool, that a map of probabilities (1, H, W) shows."""
         odds = self.weak * self.threshold / (1 - self.threshold)
         strong, hole = probability >= self.threshold, probability >= odds / (1 + odds)
@@ -143,7 +143,7 @@ class Finder:
             thickest = max(NEVER_THICK_PX, self.settings.thickest * math.sqrt(hole.numel()))
             hole = connected(hole, ~thicker_than(~hole, thickest), share=0.5)
         if protect:
-            hole = connected(hole, ~_within(protect, hole), share=0.5)
+            hole = connected(hole, ~_spared(protect, hole), share=0.5)
         if self.settings.grow_px and hole.any():
             hole = ~grown(~hole, self.settings.grow_px)
         return hole if alpha is None else hole & (alpha > 0)
@@ -213,8 +213,12 @@ def _kept(before: Tensor | None, hole: Tensor) -> Tensor:
     return before & ~hole if before.dtype == torch.bool else before.masked_fill(hole, 0)
 
 
-def _within(boxes: Sequence[Box], like: Tensor) -> Tensor:
-    inside = torch.zeros_like(like)
-    for top, left, bottom, right in boxes:
-        inside[:, max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = True
-    return inside
+def _spared(boxes: Sequence[Dear], hole: Tensor) -> Tensor:
+    """Where marks are no damage: in the boxes; in one with a fifth number, what is thicker than that."""
+    spared = torch.zeros_like(hole)
+    for top, left, bottom, right, *thin_px in boxes:
+        place = (..., slice(max(0, top), max(0, bottom)), slice(max(0, left), max(0, right)))
+        marks = hole[place]
+        if marks.any():
+            spared[place] |= thicker_than(~marks, *thin_px) if thin_px else marks
+    return spared

@@ -14,10 +14,8 @@ from .progress import Device, Precision, Progress
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..faces import Dear
     from ..image import Photo
-
-Box = tuple[int, int, int, int]
-"""Top, left, bottom, right in px; half-open."""
 
 BOLDNESS = 20.0  # the odds asked for are multiplied by this at sensitivity 0, and divided by it at 1
 
@@ -64,7 +62,9 @@ class Scratches(Settings):
         "tears are seen at all sizes; neighbours: the surest mean of two sizes, one half the other",
     )
     protect_faces: bool = Field(
-        default=True, description="drop what lies within the eyes and mouths of faces, which look like damage"
+        default=True,
+        description="drop what lies within the eyes and mouths of faces, and what is thick in a face: they look like "
+        "damage",
     )
     save_probability: bool = Field(
         default=False,
@@ -118,19 +118,20 @@ class ScratchesStage:
     Nothing is marked where a photo is fully transparent.
     """
 
-    run: Callable[[Sequence[Photo], Sequence[Sequence[Box]]], Iterator[Detected]]
+    run: Callable[[Sequence[Photo], Sequence[Sequence[Dear]]], Iterator[Detected]]
     remarks: tuple[str, ...]
     weights: dict[str, str]
-    dear: Callable[[Photo], Sequence[Box]] = lambda photo: ()
+    dear: Callable[[Photo], Sequence[Dear]] = lambda photo: ()
 
     def __call__(
-        self, photos: Sequence[Photo], seeds: Sequence[int] = (), *, protect: Sequence[Sequence[Box]] | None = None
+        self, photos: Sequence[Photo], seeds: Sequence[int] = (), *, protect: Sequence[Sequence[Dear]] | None = None
     ) -> Iterator[Detected]:
         """Find the damage of photos of any sizes; nothing is random in it.
 
         Args:
-            protect: boxes for each photo, around what looks like damage and is dear: marks that lie in them by half or
-                more are dropped. A scratch that only runs through is longer, and stays. If None, the stage looks for
-                eyes and mouths itself, where its settings say so.
+            protect: boxes (top, left, bottom, right in px) for each photo, around what looks like damage and is dear:
+                marks that lie in them by half or more are dropped; where a fifth number says up to how many px marks
+                count all the same, those that are thicker. A scratch that only runs through is longer, and stays. If
+                None, the stage looks for faces itself, where its settings say so.
         """
         return self.run(photos, [self.dear(photo) for photo in photos] if protect is None else protect)

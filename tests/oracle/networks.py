@@ -22,7 +22,7 @@ CHANNEL_MULT = {512: "0.5,1,1,2,2,4,4", 256: "1,1,2,2,4,4", 128: "1,1,2,3,4", 64
 def timestep_embedding(t: Tensor, dim: int) -> Tensor:
     """(B, dim): cosines, then sines, of `t` (B,) at geometrically falling frequencies from 1 to 1/10000."""
     half = dim // 2
-    frequencies = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32) / half)
+    frequencies = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
     angles = t.float()[:, None] * frequencies[None, :]
     embedding = torch.cat([angles.cos(), angles.sin()], dim=1)
     return functional.pad(embedding, (0, dim % 2))
