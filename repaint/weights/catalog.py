@@ -30,13 +30,8 @@ _DDPM_LICENCE = "Apache-2.0 (model card); trained on CelebA-HQ, a dataset for no
 # No safetensors in these repositories; the .bin is a plain state dict, read with weights_only=True.
 _DDPM_FILES = ("config.json", "diffusion_pytorch_model.bin", "model_index.json", "scheduler_config.json")
 
-_ADM_256 = {
-    "image_size": 256,
-    "num_head_channels": 64,
-    "use_new_attention_order": False,
-    "noise_schedule": "linear",
-    "diffusion_steps": 1000,
-}
+_LINEAR = {"use_new_attention_order": False, "noise_schedule": "linear", "diffusion_steps": 1000}
+_ADM_256 = {"image_size": 256, "num_head_channels": 64, **_LINEAR}
 
 _REAL_ESRGAN = "https://github.com/xinntao/Real-ESRGAN"
 _GFPGAN = "https://github.com/TencentARC/GFPGAN"
@@ -104,13 +99,15 @@ CATALOG: tuple[Entry, ...] = (
         "small prior for faces and photos alike; comes with the package, so everything runs without a download",
         sha256="ca1abbae05d15f36411c5ee87e1a6436b32e04af8e73fd4b395280b1f325c7ab",
         size_bytes=10_895_100,
-        hints={
-            "image_size": 64,
-            "num_head_channels": 32,
-            "use_new_attention_order": False,
-            "noise_schedule": "linear",
-            "diffusion_steps": 1000,
-        },
+        hints={"image_size": 64, "num_head_channels": 32, **_LINEAR},
+    ),
+    _embedded(
+        "base-128",
+        "prior",
+        "prior for faces and photos alike that sees twice as far: for large holes; comes with the package",
+        sha256="2d16fea67cfd72dd4020072fd95eb8ffe07e1a7aa7e580cf2fdaf88a2b685c7d",
+        size_bytes=24_620_292,
+        hints={"image_size": 128, "num_head_channels": 32, **_LINEAR},
     ),
     Entry(
         name="celebahq-256",
