@@ -173,7 +173,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(confi
     assert begun[0] == 3
 
 
-def test_a_gradient_that_is_no_number_stops_before_it_spoils_the_weights(config, monkeypatch):
+def test_a_gradient_that_is_no_number_stops_and_reaches_no_checkpoint(config, monkeypatch):
     made = []
 
     def spoilt(parameters, *args, **more):
@@ -182,7 +182,9 @@ def test_a_gradient_that_is_no_number_stops_before_it_spoils_the_weights(config,
 
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spoilt)
     with pytest.raises(RunError, match="step 3: the gradient is nan; the last good checkpoint is in"):
-        train_prior(config())
+        train_prior(config(validate_every=2))
+    state = torch.load(f"{config().output}/checkpoint.pt", weights_only=True)
+    assert state["step"] == 2 and all(torch.isfinite(w).all() for w in state["objective"].values())
     monkeypatch.undo()
     train_prior(config())
 
@@ -221,6 +223,24 @@ def test_window_is_a_function_of_seed_and_place_alone(photos):
     assert all(torch.equal(a, b) for a, b in zip(forwards, backwards, strict=True))
     assert len({w.sum().item() for w in forwards}) > 1
     assert all(w.shape == (3, 8, 8) and w.abs().max() <= 1 for w in forwards)
+
+
+def test_a_faded_share_of_windows_is_shown_paler_or_tinted_and_the_others_as_they_are(tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    sources = [Source(folder=str(tmp_path), scales=(1.0,))]
+    plain, some, all_of_them = (
+        torch.stack([Pictures(sources, Window(32, faded_share=share), seed=0, count=40)[i][0][0] for i in range(40)])
+        for share in (0, 0.5, 1)
+    )
+    as_it_is = [torch.equal(a, b) for a, b in zip(plain, some, strict=True)]
+    assert 8 < sum(as_it_is) < 32
+    assert not any(torch.equal(a, b) for a, b in zip(plain, all_of_them, strict=True))
+    assert all_of_them.abs().max() <= 1 and all_of_them.std() < plain.std()
+
+
+def test_windows_too_small_to_be_faded_are_refused(config):
+    with pytest.raises(ValidationError, match="windows are faded from 32 px on, size is 8"):
+        config(faded_share=0.2)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
