@@ -29,7 +29,7 @@ def restore_command(
         str | None, typer.Option(help="What to fill beside what is found; for a folder, a folder of masks.")
     ] = None,
     hole: Annotated[Hole, typer.Option(help="What marks the hole in masks.")] = Hole.black,
-    prior: Annotated[str, typer.Option(help="What fills: a name of `repaint weights list`, or a path.")] = "base-64",
+    prior: Annotated[str, typer.Option(help="What fills: a name of `repaint weights list`, or a path.")] = "base-128",
     save_stages: Annotated[str | None, typer.Option(help="A folder for what each stage made.")] = None,
     keep_format: Annotated[
         bool, typer.Option("--keep-format", help="Folders: results in the photos' formats.")

@@ -228,5 +228,5 @@ def test_a_photo_in_memory_is_restored_as_one_in_a_file(photo, tmp_path):
 def test_doctor_names_what_each_stage_uses():
     said = called("doctor")
     assert said.code == 0
-    for words in ("scratches (sha256", "base-64 (sha256", "face-128 (sha256", "upscale-x2 (sha256", "torch"):
+    for words in ("scratches (sha256", "base-128 (sha256", "face-128 (sha256", "upscale-x2 (sha256", "torch"):
         assert words in said.out
