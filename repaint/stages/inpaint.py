@@ -77,7 +77,7 @@ Preset = Literal["fast", "balanced", "quality", "paper"]
 PRESETS: dict[str, Repaint] = {
     "fast": Repaint(t_T=10, jump_length=1, jump_n_sample=3, variance="posterior"),  # 28 calls a window
     "balanced": Repaint(t_T=25, jump_length=5, jump_n_sample=5, variance="posterior"),  # 105
-    "quality": Repaint(t_T=50, jump_length=5, jump_n_sample=5, variance="posterior"),  # 230
+    "quality": Repaint(t_T=25, jump_length=5, jump_n_sample=10, variance="posterior"),  # 205
     "paper": Repaint(t_T=250, jump_length=10, jump_n_sample=10),  # 2410, as published
 }
 """Schedules by name; the figures of `benchmarks/prior.py` on held-out pictures chose them: base-64's card."""
