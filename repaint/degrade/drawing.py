@@ -18,6 +18,7 @@ from torch import Generator, Tensor
 THINNEST_PX = 0.35  # radius below which a stroke could no longer be seen
 STEP_PX = 0.7  # between the discs of a stroke
 CHUNK = 1 << 20  # pixels of discs painted at once
+KEPT = 1 << 18  # numbers of a matrix that is kept for the next cloud
 
 T = TypeVar("T")
 
@@ -64,9 +65,13 @@ def cloud(generator: Generator, height: int, width: int, cell_px: float, *, octa
     return total[None]
 
 
-@lru_cache(64)
 def _smooth(knots: int, n: int) -> Tensor:
     """The (n, knots) matrix of bicubic interpolation along one axis; as a product, it takes a tenth of the time."""
+    return _kept(knots, n) if knots * n <= KEPT else _kept.__wrapped__(knots, n)
+
+
+@lru_cache(64)
+def _kept(knots: int, n: int) -> Tensor:
     return F.interpolate(torch.eye(knots)[None, None], (n, knots), mode="bicubic", align_corners=True)[0, 0]
 
 
