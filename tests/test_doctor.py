@@ -13,7 +13,7 @@ def words(topic):
 def test_stages_are_those_of_restore_and_what_it_leaves_out():
     stages = words("stages")
     assert list(stages) == list(Stage.model_fields)
-    for name in ("base-64 (sha256 ", "mender (sha256 "):
+    for name in ("base-128 (sha256 ", "mender (sha256 "):
         assert name in stages["inpaint"]
     assert "upscale-x2 (sha256 " in stages["upscale"]
 
