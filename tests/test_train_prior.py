@@ -184,7 +184,8 @@ def test_a_gradient_that_is_no_number_stops_and_reaches_no_checkpoint(config, mo
     with pytest.raises(RunError, match="step 3: the gradient is nan; the last good checkpoint is in"):
         train_prior(config(validate_every=2))
     state = torch.load(f"{config().output}/checkpoint.pt", weights_only=True)
-    assert state["step"] == 2 and all(torch.isfinite(w).all() for w in state["objective"].values())
+    assert state["step"] == 2
+    assert all(torch.isfinite(w).all() for w in state["objective"].values())
     monkeypatch.undo()
     train_prior(config())
 
@@ -235,7 +236,8 @@ def test_a_faded_share_of_windows_is_shown_paler_or_tinted_and_the_others_as_the
     as_it_is = [torch.equal(a, b) for a, b in zip(plain, some, strict=True)]
     assert 8 < sum(as_it_is) < 32
     assert not any(torch.equal(a, b) for a, b in zip(plain, all_of_them, strict=True))
-    assert all_of_them.abs().max() <= 1 and all_of_them.std() < plain.std()
+    assert all_of_them.abs().max() <= 1
+    assert all_of_them.std() < plain.std()
 
 
 def test_windows_too_small_to_be_faded_are_refused(config):

@@ -24,7 +24,8 @@ class FacePrior(Settings):
     """
 
     weights: str = Field(
-        default="base-128", description="a name of `repaint weights list`, or a path to a checkpoint or diffusers folder"
+        default="base-128",
+        description="a name of `repaint weights list`, or a path to a checkpoint or diffusers folder",
     )
     architecture: Architecture = Architecture()
     t_T: int = Field(default=50, ge=1, le=1000, description="steps from pure noise to image")
