@@ -22,6 +22,7 @@ from repaint.config import resolved
 from repaint.errors import WeightsError
 from repaint.holes import smoothly_filled, thicker_than
 from repaint.image import Photo
+from repaint.stages import mending
 from repaint.stages.inpaint import Inpaint, InpaintStage
 from repaint.stages.mending import AROUND_PX, CELL_PX, Mender, shown_to_mender
 from repaint.train.data import Picture
@@ -143,6 +144,38 @@ def test_each_cell_is_mended_as_if_it_were_alone():
     thin = mender().thin(keep)
     assert torch.equal(mender(batch=1)(rgb, keep, thin), mender(batch=1)(rgb, keep, thin))
     torch.testing.assert_close(mender(batch=2)(rgb, keep, thin), mender(batch=1)(rgb, keep, thin))
+
+
+@pytest.mark.parametrize(("side", "times"), [(20, 1), (63, 1), (64, 2), (127, 2), (128, 4)])
+def test_holes_of_large_photos_are_mended_though_they_are_thicker(monkeypatch, side, times):
+    monkeypatch.setattr(mending, "ORDINARY_PX", 32)
+    assert mending.enlarged(holed(side, side)) == times
+    assert mending.enlarged(holed(4 * side, side // 4)) == times
+    thick = 4 * times  # as thick as can be, and a pixel more would be too much
+    mend = mender(thickest_px=4)
+    assert mend.thin(holed(4 * side, side // 4, (10, 0, 10 + thick, side))).any()
+    assert not mend.thin(holed(4 * side, side // 4, (10, 0, 14 + 2 * thick, side))).any()
+
+
+def test_what_is_thick_in_a_large_photo_is_mended_at_a_smaller_size(monkeypatch):
+    monkeypatch.setattr(mending, "ORDINARY_PX", 32)
+    seen = []
+
+    def smooth(x):
+        seen.append((x[:, 3:] < 1).sum().item())
+        return x[:, :3]
+
+    y, x = torch.arange(90.0)[:, None] / 180, torch.arange(100.0) / 200
+    rgb = torch.stack([y + x, y.expand(90, 100), x.expand(90, 100)])  # a ramp, which a smooth fill all but knows
+    keep = holed(90, 100, (5, 5, 8, 95), (30, 20, 38, 80))
+    damaged = torch.where(keep, rgb, 1.0)
+    mend = mender(smooth, thickest_px=4)
+    thin = mend.thin(keep)
+    assert torch.equal(thin, ~keep)
+    filled = mend(damaged, keep, thin)
+    assert torch.equal(filled[keep.expand(3, -1, -1)], rgb[keep.expand(3, -1, -1)])
+    assert (filled - rgb).abs().max() < 0.05
+    assert seen == [4 * 30 + 44, 3 * 90]  # at half the size all holes; at its own what was left
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (5, 300)])
@@ -286,7 +319,15 @@ def test_weights_of_another_network_cannot_be_begun_with(config):
     begun = MenderTask(config("second", start_from=first)).objective().network.state_dict()
     assert all(torch.equal(begun[name], value) for name, value in load_file(first).items())
     with pytest.raises(RunError, match="is of another network"):
-        MenderTask(config("third", start_from=first, network={**NETWORK, "blocks": 2})).objective()
+        MenderTask(config("third", start_from=first, network={**NETWORK, "channels": 16})).objective()
+
+
+@pytest.mark.parametrize("larger", [{"blocks": 3}, {"multipliers": (1, 2, 2)}, {"multipliers": (1, 2, 3), "blocks": 2}])
+def test_one_that_grows_says_what_it_said_before(larger):
+    small, grown = opinionated(), mend_net.build(dataclasses.replace(TINY, **larger)).eval()
+    grown.load_state_dict(mend_net.grown_into(grown, small.state_dict()))
+    shown = torch.rand(2, 4, 32, 48)
+    torch.testing.assert_close(grown(shown), small(shown))
 
 
 def test_a_mender_learns_stripes(config):

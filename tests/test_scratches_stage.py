@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 import pytest
 import torch
@@ -225,17 +224,10 @@ def test_each_copy_has_half_the_size_down_to_the_smallest(sides, looks):
     assert last(finds_light(smallest_px=64), dark(*sides)).total == looks
 
 
-def test_neighbouring_sizes_must_agree_by_default():
-    def together(how: Literal["neighbours", "max", "mean"], *probabilities: float) -> float:
-        maps = detecting.Together(how)
-        for p in probabilities:
-            maps.add(torch.full((1, 1, 2, 2), p))
-        return maps.map().flatten()[0].item()
-
-    assert together("neighbours", 0.8, 0.1, 0.5, 0.9) == pytest.approx(0.7)
-    assert together("max", 0.8, 0.1, 0.5, 0.9) == pytest.approx(0.9)
-    assert together("mean", 0.8, 0.1, 0.5, 0.9) == pytest.approx(0.575)
-    assert together("neighbours", 0.9) == pytest.approx(0.9)
+@pytest.mark.parametrize(("pixels", "px"), [(1, 1), (400**2, 1), (1024**2, 3), (3000 * 4000, 9)])
+def test_marks_are_enlarged_by_more_in_larger_photos(pixels, px):
+    assert Scratches().grown_by(pixels) == px
+    assert Scratches(grow_px=2).grown_by(pixels) == 2
 
 
 def test_one_that_takes_hints_is_shown_what_it_found_at_half_the_size():

@@ -1,4 +1,4 @@
-"""A U-Net without time and what it is made of; the body of our scratch detector and of our face restorer."""
+"""A U-Net without time and what it is made of; the body of our scratch detector, mender and face restorer."""
 
 from __future__ import annotations
 
@@ -83,6 +83,24 @@ class Hourglass(nn.Module):
 def halved(x: Tensor) -> Tensor:
     """`x` at half size, binomially blurred (1 3 3 1) first: three boxes, nothing shifted (Zhang 2019)."""
     return F.avg_pool2d(F.avg_pool2d(F.avg_pool2d(x, 2, 1, padding=1, count_include_pad=False), 2, 1), 2)
+
+
+def is_whole(state: State, network: nn.Module) -> bool:
+    """Whether the state dict has all that `network` has, by name, and nothing else."""
+    return state.keys() == network.state_dict().keys()
+
+
+def grown_into(network: Hourglass, state: State) -> dict[str, Tensor]:
+    """The weights of a smaller one for `network`, which then answers the same, and can learn more.
+
+    Smaller is one of fewer blocks in a level, or fewer levels: what it has not, a residual branch or the way up from a
+    further level, ends in zeros. Weights of any other network are left for the loader to refuse.
+    """
+    known = dict(state)
+    for key, value in network.state_dict().items():
+        ends = key.startswith("narrow.") or ".branch.5." in key
+        known.setdefault(key, torch.zeros_like(value) if ends else value)
+    return known
 
 
 def mirrored_to(x: Tensor, multiple: int, *, least: int = 1) -> Tensor:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
+from . import hourglass
 from .blocks import zeroed
-from .hourglass import Hourglass, hourglass_layout, mirrored_to
+from .hourglass import Hourglass, hourglass_layout, is_whole, mirrored_to
 from .shapes import State
 
 SEEN, SAID = 4, 3  # channels: RGB and what is known; RGB
@@ -67,3 +68,8 @@ def detect(state: State) -> MendNetConfig:
 
 def build(config: MendNetConfig) -> MendNet:
     return MendNet(config)
+
+
+def grown_into(network: MendNet, state: State) -> dict[str, Tensor]:
+    """As `hourglass.grown_into`."""
+    return hourglass.grown_into(network, state) if is_whole(state, build(detect(state))) else dict(state)

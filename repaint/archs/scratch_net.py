@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .hourglass import Hourglass, hourglass_layout, mirrored_to
+from . import hourglass
+from .hourglass import Hourglass, hourglass_layout, is_whole, mirrored_to
 from .shapes import State
 
 
@@ -86,18 +87,10 @@ def hint(found: Tensor, like: Tensor) -> Tensor:
 
 
 def grown_into(network: ScratchNet, state: State) -> dict[str, Tensor]:
-    """The weights of a smaller detector for `network`, which then answers the same, and can learn more.
-
-    Smaller is one that takes no hints, has fewer blocks in a level, or fewer levels: what it has not, a residual
-    branch or the way up from a further level, ends in zeros. Weights of any other network are left for the loader to
-    refuse.
-    """
+    """As `hourglass.grown_into`; a smaller detector may take no hints, too."""
     known = dict(state)
-    if known.keys() != build(detect(state)).state_dict().keys():
+    if not is_whole(known, build(detect(state))):
         return known
     if network.config.hinted and (stem := known["stem.weight"]).shape[1] == known["last.2.weight"].shape[0]:
         known["stem.weight"] = torch.cat([stem, torch.zeros_like(stem)], 1)
-    for key, value in network.state_dict().items():
-        ends = key.startswith("narrow.") or ".branch.5." in key
-        known.setdefault(key, torch.zeros_like(value) if ends else value)
-    return known
+    return hourglass.grown_into(network, known)

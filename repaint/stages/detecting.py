@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -25,6 +24,7 @@ from .facing import finder_of as face_finder_of
 from .frugal import Frugal
 from .progress import Device, Note, Precision
 from .scratches import Detected, Scratches, ScratchesStage
+from .together import Together
 
 TILE_PX, OVERLAP_PX = 512, 128  # about twice what detectors are trained on, and what they can see across
 NEVER_THICK_PX = 16  # however small the photo
@@ -144,8 +144,8 @@ class Finder:
             hole = connected(hole, ~thicker_than(~hole, thickest), share=0.5)
         if protect:
             hole = connected(hole, ~_spared(protect, hole), share=0.5)
-        if self.settings.grow_px and hole.any():
-            hole = ~grown(~hole, self.settings.grow_px)
+        if (px := self.settings.grown_by(hole.numel())) and hole.any():
+            hole = ~grown(~hole, px)
         return hole if alpha is None else hole & (alpha > 0)
 
     def _looks(self, photo: Photo) -> Iterator[Tensor | None]:
@@ -161,7 +161,7 @@ class Finder:
                 found = tile.image
                 yield None
             assert found is not None
-            together.add(hint(found, light))
+            together.add(found)
         yield together.map()[0]
 
     def _sizes(self, photo: Photo) -> list[tuple[int, int]]:
@@ -176,34 +176,6 @@ class Finder:
         if not self.calls_network:
             return 0
         return sum(math.prod(len(starts(n, TILE_PX, OVERLAP_PX)) for n in size) for size in self._sizes(photo))
-
-
-@dataclass(eq=False)
-class Together:
-    """One map of those of several sizes, which are of one shape and come in order of size."""
-
-    how: Literal["neighbours", "max", "mean"]
-    count: int = 0
-    _before: Tensor | None = None
-    _so_far: Tensor | None = None
-
-    def add(self, found: Tensor) -> None:
-        self.count += 1
-        new, before, so_far = found, self._before, self._so_far
-        if self.how == "neighbours":
-            self._before = found
-            if before is None:
-                return
-            new = (found + before) / 2
-        if so_far is not None:
-            new = so_far + new if self.how == "mean" else torch.maximum(so_far, new)
-        self._so_far = new
-
-    def map(self) -> Tensor:
-        """Of all that was added, at least one map."""
-        found = self._before if self._so_far is None else self._so_far
-        assert found is not None
-        return found / self.count if self.how == "mean" else found
 
 
 def _kept(before: Tensor | None, hole: Tensor) -> Tensor:

@@ -164,7 +164,12 @@ class Inpaint(Settings):
         description="native: what fills holes of at most mend_px before the sampler begins, in one call: a name of "
         "`repaint weights list`, or a path; none: the sampler fills them all",
     )
-    mend_px: int = Field(default=10, ge=1, description="native: how thick a hole may be for the mender")
+    mend_px: int = Field(
+        default=10,
+        ge=1,
+        description="native: how thick a hole may be for the mender; twice that in photos whose side (the root of the "
+        "area) is 2048 px, and so on",
+    )
 
     @field_validator("feather_px")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -42,7 +43,12 @@ class Scratches(Settings):
     sensitivity: float = Field(
         default=0.5, ge=0, le=1, strict=False, description="more finds more, and errs more; 0.5 = as the weights say"
     )
-    grow_px: int = Field(default=1, ge=0, description="enlarge what is found by this much")
+    grow_px: int | None = Field(
+        default=None,
+        ge=0,
+        description="enlarge what is found by this much; null: by 1/400 of the photo's side (the root of its area), at "
+        "least 1, for in a large scan a scratch has wide rims",
+    )
     min_area_px: int = Field(default=4, ge=1, description="leave out what has fewer pixels, before it is enlarged")
     thickest: float | None = Field(
         default=None,
@@ -59,7 +65,8 @@ class Scratches(Settings):
     combine: Literal["neighbours", "max", "mean"] = Field(
         default="neighbours",
         description="of the sizes. max: the surest counts alone; mean: all must agree, and neither hairlines nor wide "
-        "tears are seen at all sizes; neighbours: the surest mean of two sizes, one half the other",
+        "tears are seen at all sizes; neighbours: the surest mean of two sizes, one half the other; the finest that "
+        "see a mark outline it",
     )
     protect_faces: bool = Field(
         default=True,
@@ -82,6 +89,10 @@ class Scratches(Settings):
         """
         odds = shipped / (1 - shipped) * BOLDNESS ** (1 - 2 * self.sensitivity)
         return odds / (1 + odds)
+
+    def grown_by(self, pixels: int) -> int:
+        """How far marks are enlarged in a photo of so many pixels, in px."""
+        return max(1, round(math.sqrt(pixels) / 400)) if self.grow_px is None else self.grow_px
 
     def build(
         self, device: Device = "auto", precision: Precision = "float32", *, batch_size: int = 8

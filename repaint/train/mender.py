@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Generator, Tensor, nn
 
-from ..archs.mend_net import MendNet, MendNetConfig, build, detect
+from ..archs.mend_net import MendNet, MendNetConfig, build, detect, grown_into
 from ..degrade import DAMAGED, damaged, weathered
 from ..degrade.drawing import count, happens
 from ..holes import grown, thicker_than
@@ -82,7 +83,7 @@ class MenderTask:
     def objective(self) -> MenderObjective:
         network = build(MendNetConfig(**self.config.network.model_dump()))
         if self.config.start_from is not None:
-            begin_from(self.config.start_from, network, detect)
+            begin_from(self.config.start_from, network, detect, partial(grown_into, network))
         return MenderObjective(network, self.config.soft)
 
     def data(self, sources: Sequence[Source], *, seed: int, count: int, training: bool) -> Pictures:

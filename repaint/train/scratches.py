@@ -18,8 +18,8 @@ from ..degrade.drawing import happens, number, pick
 from ..degrade.painting import SMALLEST_PX, scale_of, whole
 from ..holes import thicker_than
 from ..image import luma
-from ..stages.detecting import Together
 from ..stages.scratches import Scratches
+from ..stages.together import Together
 from ..tiling import resized
 from ..weights.detectors import WEAK
 from .data import Picture, Pictures, cut, varied
@@ -226,7 +226,7 @@ class ScratchTask:
         assert isinstance(network, ScratchNet)
         together = Together(Scratches().combine)  # as the stage has it, whose threshold this gives
         for logits in looks(network, image, self.config.sizes):
-            together.add(hint(torch.sigmoid(logits), image))
+            together.add(torch.sigmoid(logits))
         return together.map()
 
     def says(self, measured: Mapping[str, float]) -> dict[str, str]:
