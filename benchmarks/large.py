@@ -100,7 +100,7 @@ def main(
 def _alone(one: str) -> dict[str, Any]:
     """What a process of its own measures."""
     words = [sys.executable, *sys.argv, "--one", one]
-    told = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    told = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(told.rpartition("RESULT ")[2])
 
 

@@ -21,7 +21,7 @@ def detect_command(
     detector: Annotated[str, typer.Option(help="network, or filters: without weights, and errs more.")] = "network",
     weights: Annotated[str, typer.Option(help="A name of `repaint weights list`, or a path.")] = "scratches",
     grow_px: Annotated[
-        int | None, typer.Option(min=0, help="Enlarge what is found by this much; 1/400 of the side by itself.")
+        int | None, typer.Option(min=0, help="Enlarge what is found by this much, not as far as its rims reach.")
     ] = None,
     min_area: Annotated[int, typer.Option(min=1, help="Leave out what has fewer pixels.")] = 4,
     probability: Annotated[bool, typer.Option("--probability", help="Write NAME_probability.png, too.")] = False,

@@ -224,12 +224,6 @@ def test_each_copy_has_half_the_size_down_to_the_smallest(sides, looks):
     assert last(finds_light(smallest_px=64), dark(*sides)).total == looks
 
 
-@pytest.mark.parametrize(("pixels", "px"), [(1, 1), (400**2, 1), (1024**2, 3), (3000 * 4000, 9)])
-def test_marks_are_enlarged_by_more_in_larger_photos(pixels, px):
-    assert Scratches().grown_by(pixels) == px
-    assert Scratches(grow_px=2).grown_by(pixels) == 2
-
-
 def test_one_that_takes_hints_is_shown_what_it_found_at_half_the_size():
     shown = []
 

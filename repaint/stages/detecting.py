@@ -23,6 +23,7 @@ from .faces import Faces
 from .facing import finder_of as face_finder_of
 from .frugal import Frugal
 from .progress import Device, Note, Precision
+from .rims import rim_px
 from .scratches import Detected, Scratches, ScratchesStage
 from .together import Together
 
@@ -114,7 +115,7 @@ class Finder:
                     yield progress()
             assert found is not None
             notes += self.told()
-            hole = self.marked(found, photo.alpha, boxes)
+            hole = self.widened(self.marked(found, photo.alpha, boxes), photo)
             results[i] = dataclasses.replace(photo, keep=_kept(photo.keep, hole))
             if (share := hole.float().mean().item()) > SUSPICIOUS:
                 marked = f"{100 * share:.0f} % of a photo was taken for damage; a lower sensitivity finds less"
@@ -130,7 +131,7 @@ class Finder:
         return found
 
     def marked(self, probability: Tensor, alpha: Tensor | None = None, protect: Sequence[Dear] = ()) -> Tensor:
-        """The damage, (1, H, W) bool, that a map of probabilities (1, H, W) shows."""
+        """The damage, (1, H, W) bool, that a map of probabilities (1, H, W) shows; not enlarged."""
         odds = self.weak * self.threshold / (1 - self.threshold)
         strong, hole = probability >= self.threshold, probability >= odds / (1 + odds)
         if alpha is not None:
@@ -144,9 +145,15 @@ class Finder:
             hole = connected(hole, ~thicker_than(~hole, thickest), share=0.5)
         if protect:
             hole = connected(hole, ~_spared(protect, hole), share=0.5)
-        if (px := self.settings.grown_by(hole.numel())) and hole.any():
-            hole = ~grown(~hole, px)
-        return hole if alpha is None else hole & (alpha > 0)
+        return hole
+
+    def widened(self, hole: Tensor, photo: Photo) -> Tensor:
+        """The marks of a photo, (1, H, W) bool, enlarged by what the settings say, or by their rims."""
+        px = self.settings.grow_px
+        if not hole.any() or px == 0:
+            return hole
+        hole = ~grown(~hole, max(1, rim_px(hole, luma(photo.rgb))) if px is None else px)
+        return hole if photo.alpha is None else hole & (photo.alpha > 0)
 
     def _looks(self, photo: Photo) -> Iterator[Tensor | None]:
         """None after every tile, of all sizes; at last the map of probabilities, (1, H, W)."""

@@ -69,6 +69,8 @@ class Mender:
 
     @torch.no_grad()
     def _filled(self, rgb: Tensor, keep: Tensor, thin: Tensor) -> Tensor:
+        if not thin.any():
+            return rgb
         H, W = rgb.shape[-2:]
         side = CELL_PX + 2 * AROUND_PX
         below, right = (-n % CELL_PX + AROUND_PX for n in (H, W))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -46,8 +45,7 @@ class Scratches(Settings):
     grow_px: int | None = Field(
         default=None,
         ge=0,
-        description="enlarge what is found by this much; null: by 1/400 of the photo's side (the root of its area), at "
-        "least 1, for in a large scan a scratch has wide rims",
+        description="enlarge what is found by this much; null: as far as its rims reach in this photo, at least 1",
     )
     min_area_px: int = Field(default=4, ge=1, description="leave out what has fewer pixels, before it is enlarged")
     thickest: float | None = Field(
@@ -89,10 +87,6 @@ class Scratches(Settings):
         """
         odds = shipped / (1 - shipped) * BOLDNESS ** (1 - 2 * self.sensitivity)
         return odds / (1 + odds)
-
-    def grown_by(self, pixels: int) -> int:
-        """How far marks are enlarged in a photo of so many pixels, in px."""
-        return max(1, round(math.sqrt(pixels) / 400)) if self.grow_px is None else self.grow_px
 
     def build(
         self, device: Device = "auto", precision: Precision = "float32", *, batch_size: int = 8

@@ -1,0 +1,64 @@
+"""How far the rims of marks reach: a scratch in a large or soft scan is wider than what is surely one."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..holes import grown, smoothly_filled
+
+CELL_PX, CELLS = 256, 24  # squares of a photo that are looked at, at most so many
+FAINT = 0.05  # of a mark's contrast: less is no rim
+REACH = 1 / 300  # of the photo's side, the root of its area
+AROUND_PX = 8
+
+
+def rim_px(hole: Tensor, light: Tensor) -> int:
+    """How far from the marks the photo still looks like them, on the mean: px, at most 2 or 1/300 of its side.
+
+    Around every mark the photo is guessed from what lies further away; what differs from that guess as the mark does,
+    by a share of its contrast, is rim. What the picture itself shows there differs now this way and now that, and
+    leaves the mean as it is.
+
+    Args:
+        hole: (1, H, W) bool, the marks.
+        light: (1, H, W), luma of the photo.
+    """
+    H, W = hole.shape[-2:]
+    reach = max(2, round(REACH * math.sqrt(H * W)))
+    margin = reach + AROUND_PX
+    marked = F.max_pool2d(hole.float()[None], CELL_PX, ceil_mode=True)[0, 0].nonzero() * CELL_PX
+    alike, contrast = torch.zeros(2, reach, dtype=torch.float64)
+    for top, left in marked[:: max(1, len(marked) // CELLS)].tolist():
+        rows = slice(max(0, top - margin), top + CELL_PX + margin)
+        columns = slice(max(0, left - margin), left + CELL_PX + margin)
+        here, mark = light[:, rows, columns], hole[:, rows, columns]
+        around = grown(~mark, reach + 2)
+        if not around.any():
+            continue
+        apart = here - smoothly_filled(here[None], around[None])[0]
+        of_mark = _mean_near(apart, mark, reach + 2)
+        before = mark
+        for k in range(reach):
+            wider = ~grown(~mark, k + 1)
+            ring = wider & ~before
+            alike[k] += (apart * of_mark)[ring].sum().item()
+            contrast[k] += of_mark.square()[ring].sum().item()
+            before = wider
+    faint = (alike < FAINT * contrast) | (contrast == 0)
+    return int(faint.byte().argmax()) if faint.any() else reach
+
+
+def _mean_near(x: Tensor, of: Tensor, reach: int) -> Tensor:
+    """The mean of x (1, H, W) over the pixels of a mask in squares of 2 `reach` + 1 px; 0 where there are none."""
+    weight = of.float()
+    total, share = (_box(y[None], reach)[0] for y in (x * weight, weight))
+    return torch.where(share > 1e-6, total / share.clamp(min=1e-6), 0.0)
+
+
+def _box(x: Tensor, reach: int) -> Tensor:
+    side = 2 * reach + 1
+    return F.avg_pool2d(F.avg_pool2d(x, (side, 1), 1, (reach, 0)), (1, side), 1, (0, reach))
