@@ -17,7 +17,7 @@ from .load import Precision
 from .networks import LoadedNetwork, loaded
 from .store import DEFAULT_DIR
 
-WEAK = 0.35  # of the odds of our threshold: what suffices where it touches damage; see benchmarks/scratches.py
+WEAK = 0.55  # of the odds of our threshold: what suffices where it touches damage; see benchmarks/scratches.py
 PUBLISHED_THRESHOLD = 0.4  # of Bringing-Old-Photos (Global/detection.py); its file does not say it
 
 
