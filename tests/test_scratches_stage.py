@@ -25,7 +25,7 @@ from repaint.stages import detecting, facing
 from repaint.stages.detecting import Finder, finder_of
 from repaint.stages.pipeline import Pipeline
 from repaint.stages.scratches import Detected, Scratches, ScratchesStage
-from repaint.weights.detectors import WEAK, LoadedDetector
+from repaint.weights.detectors import SURE, WEAK, LoadedDetector
 
 from . import tiny
 
@@ -137,6 +137,14 @@ def test_weak_pixels_count_where_they_touch_a_strong_one():
     photo.rgb[:, 15] *= 0.35
     finder = dataclasses.replace(finds_light(), weak=0.5)  # from 1/3 on
     assert torch.equal(hole(finder, photo), boxes(24, 32, (5, 5, 6, 10)))
+
+
+def test_a_mark_needs_a_share_of_strong_pixels():
+    photo = dark(24, 32, (5, 5, 6, 15), (15, 5, 16, 15))
+    photo.rgb[:, 5, 6:] *= 0.35  # a tenth of it is strong, of the other one two
+    photo.rgb[:, 15, 7:] *= 0.35
+    finder = dataclasses.replace(finds_light(), weak=0.5, sure=0.1)
+    assert torch.equal(hole(finder, photo), boxes(24, 32, (15, 5, 16, 15)))
 
 
 def test_a_photo_taken_for_damage_is_worth_a_note():
@@ -283,7 +291,7 @@ def test_the_network_sees_luma_and_its_threshold_is_that_of_its_weights(tmp_path
     assert keep is not None
     found, sure = progress.probabilities[0], threshold or 0.5
     odds = WEAK * sure / (1 - sure)
-    assert torch.equal(~keep, connected(found >= odds / (1 + odds), found >= sure))
+    assert torch.equal(~keep, connected(found >= odds / (1 + odds), found >= sure, share=SURE))
     assert list(stage.weights) == [str(path)]
     assert len(stage.weights[str(path)]) == 64
 

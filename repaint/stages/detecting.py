@@ -68,6 +68,7 @@ def finder_of(settings: Scratches, device: Device, precision: Precision) -> Find
         probability,
         settings.threshold(loaded.threshold),
         weak=loaded.weak,
+        sure=loaded.sure,
         hinted=loaded.hinted,
         told=frugal.told,
         weights={settings.weights: loaded.sha256},
@@ -84,6 +85,7 @@ class Finder:
             it is `hinted`.
         threshold: the probability from which on a pixel is damage.
         weak: of the odds of `threshold`: what suffices where it touches damage.
+        sure: of a mark of such pixels: the share that must reach `threshold`.
         told: what the user should know and has not been told yet.
     """
 
@@ -91,6 +93,7 @@ class Finder:
     probability: Callable[[Tensor], Tensor]
     threshold: float
     weak: float = 1.0
+    sure: float = 0.0
     calls_network: bool = True
     hinted: bool = False
     told: Callable[[], list[str]] = list
@@ -137,7 +140,7 @@ class Finder:
         if alpha is not None:
             hole &= alpha > 0
         if self.weak < 1:
-            hole = connected(hole, strong)
+            hole = connected(hole, strong, share=self.sure)
         if self.settings.min_area_px > 1:
             hole = connected(hole, hole, least=self.settings.min_area_px)
         if self.settings.thickest is not None and hole.any():

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ..archs.scratch_net import hint
 
 NEAR, THICK = 2, 7  # pixels of the smaller copy: how far a finer mark reaches, and what it cannot outline
-SURE = 0.6  # a finer mark as probable as this is as good as any
+AS_GOOD = 0.6  # a finer mark as probable as this is as good as any
 
 
 @dataclass(eq=False)
@@ -56,7 +56,7 @@ def outlined(coarse: Tensor, fine: Tensor) -> Tensor:
     the rim only.
     """
     fine = F.adaptive_max_pool2d(fine, coarse.shape[-2:])
-    enough, widened = coarse.clamp(max=SURE), _widest(fine, NEAR)
+    enough, widened = coarse.clamp(max=AS_GOOD), _widest(fine, NEAR)
     gaps = torch.where(fine < enough, -_widest(-widened, NEAR), 0.0)
     thick = _widest(-_widest(-coarse, THICK // 2), THICK // 2)
     return torch.where(widened >= enough, torch.minimum(torch.maximum(gaps, thick), coarse), coarse)

@@ -231,6 +231,6 @@ class ScratchTask:
 
     def says(self, measured: Mapping[str, float]) -> dict[str, str]:
         architecture = {"name": "scratch_net", **self.config.network.model_dump()}
-        weak = min(max(measured["threshold"], 0.01), 0.99)  # what is best for each pixel by itself
-        odds = weak / (1 - weak) / WEAK
+        alone = min(max(measured["threshold"], 0.01), 0.99)  # what is best for each pixel by itself: between the two
+        odds = alone / (1 - alone) / math.sqrt(WEAK)
         return {"architecture": json.dumps(architecture), "threshold": f"{odds / (1 + odds):.4f}"}
