@@ -197,6 +197,14 @@ MISTAKES: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {
             "found = found",
         ),
     ),
+    ("stages/flakes.py", "test_flakes.py"): (
+        ("a mark runs over the picture", "if flake.sum() <= MOST * here.sum():", "if True:"),
+        ("a mark of many tones is taken for a flake", "if alike[here].mean() < EVEN:", "if False:"),
+    ),
+    ("stages/rims.py", "test_rims.py"): (
+        ("light rims cancel dark ones", "(apart * of_mark)[ring]", "apart[ring]"),
+        ("a rim is faint from its mark's pixels on", "before = mark", "before = torch.zeros_like(mark)"),
+    ),
     ("stages/mending.py", "test_mender.py"): (
         (
             "thick holes of large photos are left",

@@ -21,6 +21,7 @@ from ..weights.detectors import load_detector
 from .device import prepared
 from .faces import Faces
 from .facing import finder_of as face_finder_of
+from .flakes import whole_flakes
 from .frugal import Frugal
 from .progress import Device, Note, Precision
 from .rims import rim_px
@@ -118,7 +119,7 @@ class Finder:
                     yield progress()
             assert found is not None
             notes += self.told()
-            hole = self.widened(self.marked(found, photo.alpha, boxes), photo)
+            hole = self.widened(self.marked(found, photo.alpha, boxes), photo, boxes)
             results[i] = dataclasses.replace(photo, keep=_kept(photo.keep, hole))
             if (share := hole.float().mean().item()) > SUSPICIOUS:
                 marked = f"{100 * share:.0f} % of a photo was taken for damage; a lower sensitivity finds less"
@@ -150,12 +151,20 @@ class Finder:
             hole = connected(hole, ~_spared(protect, hole), share=0.5)
         return hole
 
-    def widened(self, hole: Tensor, photo: Photo) -> Tensor:
-        """The marks of a photo, (1, H, W) bool, enlarged by what the settings say, or by their rims."""
+    def widened(self, hole: Tensor, photo: Photo, protect: Sequence[Dear] = ()) -> Tensor:
+        """The marks of a photo, (1, H, W) bool, as they are filled: flakes whole, and rims with them.
+
+        With `grow_px` in the settings they are enlarged by that instead.
+        """
         px = self.settings.grow_px
         if not hole.any() or px == 0:
             return hole
-        hole = ~grown(~hole, max(1, rim_px(hole, luma(photo.rgb))) if px is None else px)
+        if px is None:
+            light = luma(photo.rgb)
+            more = whole_flakes(hole, light) & ~hole
+            hole = hole | (more & ~_spared(protect, more))
+            px = max(1, rim_px(hole, light))
+        hole = ~grown(~hole, px)
         return hole if photo.alpha is None else hole & (photo.alpha > 0)
 
     def _looks(self, photo: Photo) -> Iterator[Tensor | None]:

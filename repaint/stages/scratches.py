@@ -45,7 +45,8 @@ class Scratches(Settings):
     grow_px: int | None = Field(
         default=None,
         ge=0,
-        description="enlarge what is found by this much; null: as far as its rims reach in this photo, at least 1",
+        description="enlarge what is found by this much; null: flakes to their edges, and everything as "
+        "far as rims reach in this photo, at least 1",
     )
     min_area_px: int = Field(default=4, ge=1, description="leave out what has fewer pixels, before it is enlarged")
     thickest: float | None = Field(
