@@ -139,14 +139,6 @@ def test_weak_pixels_count_where_they_touch_a_strong_one():
     assert torch.equal(hole(finder, photo), boxes(24, 32, (5, 5, 6, 10)))
 
 
-def test_a_mark_needs_a_share_of_strong_pixels():
-    photo = dark(24, 32, (5, 5, 6, 15), (15, 5, 16, 15))
-    photo.rgb[:, 5, 6:] *= 0.35  # a tenth of it is strong, of the other one two
-    photo.rgb[:, 15, 7:] *= 0.35
-    finder = dataclasses.replace(finds_light(), weak=0.5, sure=0.1)
-    assert torch.equal(hole(finder, photo), boxes(24, 32, (15, 5, 16, 15)))
-
-
 def test_a_photo_taken_for_damage_is_worth_a_note():
     assert last(finds_light(), dark(20, 20, (0, 0, 10, 20))).notes == (
         "50 % of a photo was taken for damage; a lower sensitivity finds less",

@@ -29,6 +29,7 @@ from .scratches import Detected, Scratches, ScratchesStage
 from .together import Together
 
 TILE_PX, OVERLAP_PX = 512, 128  # about twice what detectors are trained on, and what they can see across
+MANY, MANY_PX = 1 / 1750, 20  # of a photo, and px: a mark with so many strong pixels needs no share of them
 NEVER_THICK_PX = 16  # however small the photo
 SUSPICIOUS = 0.25  # share of a photo that is marked, from which on the user should know
 
@@ -86,7 +87,7 @@ class Finder:
             it is `hinted`.
         threshold: the probability from which on a pixel is damage.
         weak: of the odds of `threshold`: what suffices where it touches damage.
-        sure: of a mark of such pixels: the share that must reach `threshold`.
+        sure: of a mark of such pixels: the share that must reach `threshold`, unless very many do.
         told: what the user should know and has not been told yet.
     """
 
@@ -141,7 +142,9 @@ class Finder:
         if alpha is not None:
             hole &= alpha > 0
         if self.weak < 1:
-            hole = connected(hole, strong, share=self.sure)
+            hole = connected(hole, strong, share=self.sure) | connected(
+                hole, strong, least=max(MANY_PX, math.ceil(MANY * hole.numel()))
+            )
         if self.settings.min_area_px > 1:
             hole = connected(hole, hole, least=self.settings.min_area_px)
         if self.settings.thickest is not None and hole.any():

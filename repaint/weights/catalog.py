@@ -228,8 +228,8 @@ CATALOG: tuple[Entry, ...] = (
         "mender",
         "mender",
         "fills what is at most 12 px thick in one call; comes with the package",
-        sha256="9d2d343024a38c4da350d0de9845793660605dd7a38c63b19d098ccc73d97ee5",
-        size_bytes=840_416,
+        sha256="cec169a0875591983e776a1183fac7bd604ded7eb24fbff250ab3d2de6ab07de",
+        size_bytes=4_207_808,
     ),
     _embedded(
         "upscale-x2",
