@@ -204,6 +204,7 @@ MISTAKES: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {
     ("stages/rims.py", "test_rims.py"): (
         ("light rims cancel dark ones", "(apart * of_mark)[ring]", "apart[ring]"),
         ("a rim is faint from its mark's pixels on", "before = mark", "before = torch.zeros_like(mark)"),
+        ("halos are left", "alike.abs() >", "alike >"),
     ),
     ("stages/mending.py", "test_mender.py"): (
         (

@@ -42,3 +42,12 @@ def test_light_and_dark_marks_count_together():
     mark, light = scratched(2400, 4, 0.3)
     other_mark, other = scratched(2400, 4, -0.3)
     assert abs(rim_px(torch.cat([mark, other_mark], 1), torch.cat([light, other], 1)) - 4) <= 1
+
+
+@pytest.mark.parametrize("contrast", [0.4, -0.4])
+def test_the_halo_of_a_sharpened_scratch_is_rim(contrast):
+    mark, light = scratched(2400, 0, contrast)
+    away = ((torch.arange(2400) - 1200).abs() - 1).clamp(min=0)
+    for halo in ((away >= 1) & (away <= 2), (away >= 2) & (away <= 3)):
+        sharpened = light - 0.25 * contrast * halo.float().expand(1, 2400, 2400)
+        assert rim_px(mark, sharpened) == away[halo].max()

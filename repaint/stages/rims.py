@@ -12,16 +12,16 @@ from ..holes import grown, smoothly_filled
 
 CELL_PX, CELLS = 256, 24  # squares of a photo that are looked at, at most so many
 FAINT = 0.05  # of a mark's contrast: less is no rim
-REACH = 1 / 300  # of the photo's side, the root of its area
+REACH = 1 / 250  # of the photo's side, the root of its area
 AROUND_PX = 8
 
 
 def rim_px(hole: Tensor, light: Tensor) -> int:
-    """How far from the marks the photo still looks like them, on the mean: px, at most 2 or 1/300 of its side.
+    """How far from the marks the photo still shows them, on the mean: px, at most 2 or 1/250 of its side.
 
     Around every mark the photo is guessed from what lies further away; what differs from that guess as the mark does,
-    by a share of its contrast, is rim. What the picture itself shows there differs now this way and now that, and
-    leaves the mean as it is.
+    by a share of its contrast, is rim, and so is what differs the other way: the halo that sharpening gave it. What the
+    picture itself shows there differs now this way and now that, and leaves the mean as it is.
 
     Args:
         hole: (1, H, W) bool, the marks.
@@ -48,8 +48,13 @@ def rim_px(hole: Tensor, light: Tensor) -> int:
             alike[k] += (apart * of_mark)[ring].sum().item()
             contrast[k] += of_mark.square()[ring].sum().item()
             before = wider
-    faint = (alike < FAINT * contrast) | (contrast == 0)
-    return int(faint.byte().argmax()) if faint.any() else reach
+    rim = 0
+    for k, shows in enumerate((alike.abs() > FAINT * contrast).tolist(), 1):
+        if shows:
+            rim = k
+        elif k - rim == 2:  # one faint px may lie between rim and halo
+            break
+    return rim
 
 
 def _mean_near(x: Tensor, of: Tensor, reach: int) -> Tensor:

@@ -228,7 +228,7 @@ CATALOG: tuple[Entry, ...] = (
         "mender",
         "mender",
         "fills what is at most 12 px thick in one call; comes with the package",
-        sha256="cec169a0875591983e776a1183fac7bd604ded7eb24fbff250ab3d2de6ab07de",
+        sha256="ca03e0f7e7e54b66e597946a7f21d120bd126a16a0678ee1192713b382442923",
         size_bytes=4_207_808,
     ),
     _embedded(
