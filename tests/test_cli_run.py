@@ -217,7 +217,7 @@ def started(words: list[str], **settings) -> subprocess.Popen:
 
 def test_ctrl_c_is_exit_130_and_one_line(tmp_path):
     config = dataset(tmp_path, photos=60)
-    with started(["-m", "repaint", "run", str(config), "--set", f"{REPAINT}.t_T=250"]) as process:
+    with started(["-m", "repaint", "run", str(config), "--set", f"{REPAINT}.t_T=120"]) as process:
         while not list((tmp_path / "out").glob("*.png")):
             assert process.poll() is None
             time.sleep(0.02)
