@@ -166,8 +166,9 @@ def filled(
 
 def mended(keep: Tensor, mend_px: int) -> Tensor:
     from repaint.holes import thicker_than
+    from repaint.stages.mending import enlarged
 
-    return ~keep & ~thicker_than(keep, mend_px)
+    return ~keep & ~thicker_than(keep, mend_px * enlarged(keep))
 
 
 def apart(hole: Tensor, size: int, margin: int) -> int:

@@ -197,6 +197,13 @@ MISTAKES: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {
             "found = found",
         ),
     ),
+    ("stages/detecting.py", "test_hysteresis.py"): (
+        ("one sure pixel is enough for a mark", "share=self.sure)", "share=0.0)"),
+        ("a large mark needs a share of sure pixels", "max(MANY_PX, math.ceil(MANY * hole.numel()))", "hole.numel()"),
+    ),
+    ("stages/detecting.py", "test_flakes.py"): (
+        ("what is dear is part of a flake", "(more & ~_spared(protect, more))", "more"),
+    ),
     ("stages/flakes.py", "test_flakes.py"): (
         ("a mark runs over the picture", "if flake.sum() <= MOST * here.sum():", "if True:"),
         ("a mark of many tones is taken for a flake", "if alike[here].mean() < EVEN:", "if False:"),
