@@ -212,12 +212,20 @@ def test_fallback_is_used_and_said_while_the_prior_is_missing(config, tmp_path):
 
 def started(words: list[str], **settings) -> subprocess.Popen:
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, *words], cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True, **settings)
+    return subprocess.Popen(
+        [sys.executable, *words],
+        cwd=ROOT,
+        env=env,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored, where tests run in the background
+        **settings,
+    )
 
 
 def test_ctrl_c_is_exit_130_and_one_line(tmp_path):
     config = dataset(tmp_path, photos=60)
-    with started(["-m", "repaint", "run", str(config), "--set", f"{REPAINT}.t_T=120"]) as process:
+    with started(["-m", "repaint", "run", str(config), "--set", f"{REPAINT}.t_T=60"]) as process:
         while not list((tmp_path / "out").glob("*.png")):
             assert process.poll() is None
             time.sleep(0.02)
