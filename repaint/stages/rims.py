@@ -32,7 +32,7 @@ def rim_px(hole: Tensor, light: Tensor) -> int:
     margin = reach + AROUND_PX
     marked = F.max_pool2d(hole.float()[None], CELL_PX, ceil_mode=True)[0, 0].nonzero() * CELL_PX
     alike, contrast = torch.zeros(2, reach, dtype=torch.float64)
-    for top, left in marked[:: max(1, len(marked) // CELLS)].tolist():
+    for top, left in marked[:: max(1, math.ceil(len(marked) / CELLS))].tolist():
         rows = slice(max(0, top - margin), top + CELL_PX + margin)
         columns = slice(max(0, left - margin), left + CELL_PX + margin)
         here, mark = light[:, rows, columns], hole[:, rows, columns]
