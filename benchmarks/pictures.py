@@ -66,12 +66,13 @@ def windows(folder: Path, size: int, count: int, seed: int) -> list[Picture]:
 
 
 def many_windows(folder: Path, size: int, count: int, seed: int) -> Iterator[Picture]:
-    """About `count` random windows of both scales, photo after photo."""
+    """About `count` random windows of the scales at which a photo is large enough, photo after photo."""
     files = images_in(folder)
     each = -(-count // len(files))
     for p, file in enumerate(files):
-        for i in range(each):
-            yield window(file, size, SCALES[i % len(SCALES)], _place(seed, p * each + i))
+        scales = [scale for scale in SCALES if size * scale <= min(_decoded(file).shape[:2])]
+        for i in range(each if scales else 0):
+            yield window(file, size, scales[i % len(scales)], _place(seed, p * each + i))
 
 
 def images_in(folder: Path) -> list[Path]:

@@ -1,7 +1,7 @@
 """A prior's fills beside classical ones, on held-out faces and photo windows: python benchmarks/prior.py --help
 
     python benchmarks/prior.py --prior base-64 --faces FACES --photos PHOTOS --out log/prior
-    ... --t-T 20 --jump-n-sample 1 --var-mix 0      a fast setting: 20 network calls
+    ... --t-T 20 --jump-n-sample 1 --var-mix 0 --spacing quadratic      a fast setting: 20 network calls
     ... --against other.safetensors         a second prior on the same pixels
     ... --pictures                          sheets to look at, in --out
     ... --fill-only --compile --device-noise --batch 600      on a GPU; what it filled is measured by a second run
@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -82,6 +82,7 @@ def main(
     var_mix: Annotated[
         float | None, typer.Option(min=0, max=1, help="0 = posterior variance ... 1 = beta; the learned one without it")
     ] = None,
+    spacing: Annotated[Literal["even", "quadratic"], typer.Option(help="of the states")] = "even",
     seed: int = 0,
     device: Device = "auto",
     precision: Precision = "float32",
@@ -122,10 +123,12 @@ def main(
 
     times = time_travel(t_T, jump_length, jump_n_sample)
     variance = "" if var_mix is None else f", var {var_mix:g}"
-    setting = f"{t_T}/{jump_length}/{jump_n_sample}{variance}, {network_calls(times)} calls"
+    spaced = "" if spacing == "even" else f", {spacing}"
+    setting = f"{t_T}/{jump_length}/{jump_n_sample}{variance}{spaced}, {network_calls(times)} calls"
+    states = t_T if spacing == "even" else f"quad{t_T}"
     methods = [Method(name, by_itself(fill)) for name, fill in CLASSICAL.items()]
     for name, found in reversed(loaded.items()):
-        fill = prior_fill(with_variance(found.prior.respaced(t_T), var_mix), where, times, device_noise=device_noise)
+        fill = prior_fill(with_variance(found.prior.respaced(states), var_mix), where, times, device_noise=device_noise)
         if compile and isinstance(found.prior.network, torch.nn.Module):
             found.prior.network.compile(dynamic=False)
         methods.insert(0, Method(f"{Path(name).stem} ({found.sha256[:6]}) {setting}", fill, batch))

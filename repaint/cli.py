@@ -77,6 +77,9 @@ def inpaint_command(
     t_T: Annotated[int, typer.Option("--t-T", help="Steps from pure noise to image.")] = 100,
     jump_length: Annotated[int, typer.Option(help="How far one jump climbs back up.")] = 10,
     jump_n_sample: Annotated[int, typer.Option(help="How often each anchor is passed; 1 = no resampling.")] = 2,
+    spacing: Annotated[
+        str, typer.Option(help="Of the steps: quadratic = ever finer towards the image; even = as published.")
+    ] = "quadratic",
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Another seed, another fill.")] = 0,
     hole: Annotated[Hole, typer.Option(help="What marks the hole in the mask.")] = Hole.black,
     grow_px: Annotated[int, typer.Option(help="Enlarge the hole by this much.")] = 0,
@@ -105,13 +108,13 @@ def inpaint_command(
         precision: Precision
         inpaint: Inpaint
 
-    repaint_settings = {"t_T": t_T, "jump_length": jump_length, "jump_n_sample": jump_n_sample}
+    walk = {"t_T": t_T, "jump_length": jump_length, "jump_n_sample": jump_n_sample, "spacing": spacing}
     said: dict[str, Any] = {
         "device": device,
         "precision": precision,
         "inpaint": {
             "prior": prior,
-            "sampler": {"repaint": repaint_settings},
+            "sampler": {"repaint": walk},
             "grow_px": grow_px,
             "feather_px": feather_px,
             "label": int(label) if label and label.isdecimal() else label,

@@ -199,7 +199,11 @@ MISTAKES: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {
     ),
     ("stages/detecting.py", "test_hysteresis.py"): (
         ("one sure pixel is enough for a mark", "share=self.sure)", "share=0.0)"),
-        ("a large mark needs a share of sure pixels", "max(MANY_PX, math.ceil(MANY * hole.numel()))", "hole.numel()"),
+        (
+            "a large mark needs a share of sure pixels",
+            "max(MANY_PX, math.ceil(self.many * hole.numel()))",
+            "hole.numel()",
+        ),
     ),
     ("stages/detecting.py", "test_flakes.py"): (
         ("what is dear is part of a flake", "(more & ~_spared(protect, more))", "more"),

@@ -9,8 +9,8 @@ from repaint.stages.scratches import Scratches
 FAINT = 0.4  # more than the odds of 1 : 2 that suffice beside a sure pixel
 
 
-def marked(probability: Tensor, sure: float) -> Tensor:
-    finder = Finder(Scratches(), lambda light: light, 0.5, weak=0.5, sure=sure)
+def marked(probability: Tensor, sure: float, many: float = 1.0) -> Tensor:
+    finder = Finder(Scratches(), lambda light: light, 0.5, weak=0.5, sure=sure, many=many)
     return finder.marked(probability)
 
 
@@ -32,4 +32,4 @@ def test_a_large_mark_needs_many_sure_pixels_and_no_share_of_them():
     found[:, 100:106, 300:315] = 1  # 90 px
     expected = torch.zeros_like(found, dtype=torch.bool)
     expected[:, 100:200, 100:200] = True
-    assert torch.equal(marked(found, sure=0.1), expected)
+    assert torch.equal(marked(found, sure=0.1, many=1 / 1750), expected)

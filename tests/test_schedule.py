@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from .oracle import sampler
 
 SCHEDULES = {"linear": linear_schedule, "cosine": cosine_schedule}
 RESPACINGS = ["1", "2", "7", "50", "250", "999", "1000", "ddim50", "ddim250", "10,20,30", "1,1,1"]
+QUADRATIC = ["quad1", "quad2", "quad10", "quad25", "quad250", "quad1000"]
 
 
 def betas(schedule: Schedule) -> torch.Tensor:
@@ -94,7 +96,29 @@ def test_strides_are_summed_not_multiplied():
     assert spaced(T, steps) == sampler.space_timesteps(T, str(steps))
 
 
-@pytest.mark.parametrize("steps", RESPACINGS)
+def test_quadratic_states_are_squares_of_evenly_spaced_numbers():
+    assert spaced(101, "quad11") == [i * i for i in range(11)]
+    assert spaced(10, "quad10") == list(range(10))  # no state twice, where squares would lie too close
+
+
+@pytest.mark.parametrize("steps", QUADRATIC[1:])
+@pytest.mark.parametrize("T", [1000, 1313])
+def test_quadratic_states_go_from_first_to_last_ever_farther_apart(T, steps):
+    kept = spaced(T, steps)
+    gaps = np.diff(kept)
+    assert (len(kept), kept[0], kept[-1]) == (int(steps[4:]), 0, T - 1)
+    assert gaps.min() >= 1
+    assert (np.diff(gaps) >= -1).all()  # rounding
+
+
+def test_more_states_than_there_are_cannot_be_taken():
+    with pytest.raises(ValueError, match="cannot take 11 of 10"):
+        spaced(10, "quad11")
+    with pytest.raises(ValueError, match="quad25"):
+        spaced(10, "quad")
+
+
+@pytest.mark.parametrize("steps", [*RESPACINGS, *QUADRATIC])
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_respaced_chain_sees_the_same_process_at_fewer_states(name, steps):
     full = SCHEDULES[name]()
@@ -147,7 +171,7 @@ def test_noise_only_grows():
         (1001, "cannot take 1001 of 1000 states"),
         ("600,10", "cannot take 600 of 500 states"),
         ("ddim51", "no whole stride takes 51 of 1000 states, as 'ddim51' asks"),
-        ("", "must look like 250, 'ddim50' or '10,20,30', got ''"),
+        ("", "must look like 250, 'ddim50', '10,20,30' or 'quad25', got ''"),
         ("ten", "got 'ten'"),
         ("ddim", "got 'ddim'"),
         (0, "got '0'"),

@@ -60,7 +60,8 @@ class Schedule:
 
         Args:
             steps: how many states, or guided-diffusion's notation: '250', 'ddim50', or '10,20,30' for as many
-                from each of equal sections.
+                from each of equal sections; or 'quad25': ever closer to one another towards the image (Song et al.
+                2021, appendix D.3).
 
         Raises:
             ValueError: if the chain has fewer states than asked for.
@@ -97,6 +98,8 @@ def spaced(T: int, steps: int | str) -> list[int]:
             if len(range(0, T, stride)) == wanted:
                 return list(range(0, T, stride))
         raise ValueError(f"no whole stride takes {wanted} of {T} states, as {text!r} asks")
+    if text.startswith("quad"):
+        return _quadratic(T, _count(text[4:], text))
     counts = [_count(part, text) for part in text.split(",")]
     kept, start = [], 0
     for i, count in enumerate(counts):
@@ -112,7 +115,17 @@ def spaced(T: int, steps: int | str) -> list[int]:
     return kept
 
 
+def _quadratic(T: int, count: int) -> list[int]:
+    """The squares of evenly spaced numbers, from 0 to T - 1; no state twice."""
+    if count > T:
+        raise ValueError(f"cannot take {count} of {T} states")
+    kept = [0]
+    for i in range(1, count):
+        kept.append(max(kept[-1] + 1, round((i / (count - 1)) ** 2 * (T - 1))))
+    return kept
+
+
 def _count(part: str, text: str) -> int:
     if not part.strip().isdigit() or int(part) < 1:
-        raise ValueError(f"steps must look like 250, 'ddim50' or '10,20,30', got {text!r}")
+        raise ValueError(f"steps must look like 250, 'ddim50', '10,20,30' or 'quad25', got {text!r}")
     return int(part)

@@ -29,7 +29,7 @@ from .scratches import Detected, Scratches, ScratchesStage
 from .together import Together
 
 TILE_PX, OVERLAP_PX = 512, 128  # about twice what detectors are trained on, and what they can see across
-MANY, MANY_PX = 1 / 1750, 20  # of a photo, and px: a mark with so many strong pixels needs no share of them
+MANY_PX = 20  # so many strong pixels are not many, however small the photo
 NEVER_THICK_PX = 16  # however small the photo
 SUSPICIOUS = 0.25  # share of a photo that is marked, from which on the user should know
 
@@ -71,6 +71,7 @@ def finder_of(settings: Scratches, device: Device, precision: Precision) -> Find
         settings.threshold(loaded.threshold),
         weak=loaded.weak,
         sure=loaded.sure,
+        many=loaded.many,
         hinted=loaded.hinted,
         told=frugal.told,
         weights={settings.weights: loaded.sha256},
@@ -88,6 +89,7 @@ class Finder:
         threshold: the probability from which on a pixel is damage.
         weak: of the odds of `threshold`: what suffices where it touches damage.
         sure: of a mark of such pixels: the share that must reach `threshold`, unless very many do.
+        many: so many, as a share of the photo.
         told: what the user should know and has not been told yet.
     """
 
@@ -96,6 +98,7 @@ class Finder:
     threshold: float
     weak: float = 1.0
     sure: float = 0.0
+    many: float = 1.0
     calls_network: bool = True
     hinted: bool = False
     told: Callable[[], list[str]] = list
@@ -143,7 +146,7 @@ class Finder:
             hole &= alpha > 0
         if self.weak < 1:
             hole = connected(hole, strong, share=self.sure) | connected(
-                hole, strong, least=max(MANY_PX, math.ceil(MANY * hole.numel()))
+                hole, strong, least=max(MANY_PX, math.ceil(self.many * hole.numel()))
             )
         if self.settings.min_area_px > 1:
             hole = connected(hole, hole, least=self.settings.min_area_px)

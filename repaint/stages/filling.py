@@ -21,7 +21,7 @@ from ..weights.load import load_classifier, load_prior
 from ..weights.menders import load_mender
 from .device import device_name, prepared
 from .frugal import FewerAtOnce
-from .inpaint import Inpaint, InpaintStage
+from .inpaint import REFINE, THIN, Inpaint, InpaintStage
 from .mending import Mender
 from .native import Pass, Walk, canvases, fill, is_large, plan
 from .progress import Device, Precision, Progress
@@ -154,8 +154,10 @@ class Filler:
 
     @property
     def walk(self) -> Walk:
-        s = self.settings
-        return Walk(s.sampler.repaint.times, s.sampler.repaint.t_T, s.refine, s.thin)
+        s, chain = self.settings, self.settings.sampler.repaint
+        refine = REFINE[chain.spacing] if s.refine is None else s.refine
+        thin = THIN[chain.spacing] if s.thin is None else s.thin
+        return Walk(chain.times, chain.begin, refine, thin)
 
     def prepared(self, photo: Photo) -> Photo:
         """The photo as it will be filled: cut to size if the settings say so, its holes grown."""

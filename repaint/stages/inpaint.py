@@ -35,6 +35,11 @@ class Repaint(Settings):
         default="learned",
         description="of a step: as the prior has learned it, or the posterior's, which short chains need",
     )
+    spacing: Literal["even", "quadratic"] = Field(
+        default="even",
+        description="of the states: as published, or ever closer to one another towards the image, where it is decided "
+        "how well a fill meets what is known; short chains need that, too",
+    )
     timestep_respacing: int | str | None = Field(
         default=None,
         description="states of the schedule, if not t_T; a chain of t_T then starts below pure noise (old configs)",
@@ -48,9 +53,24 @@ class Repaint(Settings):
             raise ValueError(f"found {length}; must be below t_T, which is {t_T}")
         return length
 
+    @field_validator("timestep_respacing")
+    @classmethod
+    def _of_even_states(cls, states: int | str | None, info: ValidationInfo) -> int | str | None:
+        if states is not None and info.data.get("spacing") == "quadratic":
+            raise ValueError(f"found {states!r}; spacing: quadratic takes t_T states, leave timestep_respacing out")
+        return states
+
     def states(self) -> int | str:
         """How the prior's schedule is respaced."""
+        if self.spacing == "quadratic":
+            return f"quad{self.t_T}"
         return self.t_T if self.timestep_respacing is None else self.timestep_respacing
+
+    def begin(self, share: float) -> int:
+        """The state at a share of the prior's own steps, at least 1."""
+        if self.spacing == "quadratic":
+            return round(1 + (self.t_T - 1) * share**0.5)
+        return min(self.t_T, max(1, round(share * self.t_T)))
 
     def times(self, begin: int) -> list[int]:
         """The states to visit from state `begin` down to the image."""
@@ -73,11 +93,14 @@ class Repaint(Settings):
 
 
 Preset = Literal["fast", "balanced", "quality", "paper"]
+REFINE, THIN = {"even": 0.2, "quadratic": 0.05}, {"even": 0.3, "quadratic": 0.1}  # where later passes begin, by spacing
+
+_SHORT: dict[str, Any] = {"variance": "posterior", "spacing": "quadratic"}  # what short chains need
 
 PRESETS: dict[str, Repaint] = {
-    "fast": Repaint(t_T=10, jump_length=1, jump_n_sample=3, variance="posterior"),  # 28 calls a window
-    "balanced": Repaint(t_T=25, jump_length=5, jump_n_sample=5, variance="posterior"),  # 105
-    "quality": Repaint(t_T=25, jump_length=5, jump_n_sample=10, variance="posterior"),  # 205
+    "fast": Repaint(t_T=10, jump_length=1, jump_n_sample=3, **_SHORT),  # 28 calls a window
+    "balanced": Repaint(t_T=25, jump_length=5, jump_n_sample=5, **_SHORT),  # 105
+    "quality": Repaint(t_T=25, jump_length=5, jump_n_sample=10, **_SHORT),  # 205
     "paper": Repaint(t_T=250, jump_length=10, jump_n_sample=10),  # 2410, as published
 }
 """Schedules by name; the figures of `benchmarks/prior.py` on held-out pictures chose them: base-64's card."""
@@ -154,9 +177,19 @@ class Inpaint(Settings):
     clip: bool = Field(default=True, description="keep each guess of the clean image within the range of images")
     grow_px: int = Field(default=0, ge=0, description="enlarge holes by this much before filling")
     feather_px: int = Field(default=0, ge=0, description="blend over this much of the ring that grow_px added")
-    refine: float = Field(default=0.2, gt=0, le=1, description="native: share of t_T from which finer levels continue")
-    thin: float = Field(
-        default=0.3, gt=0, le=1, description="native: share of t_T from which thin holes are filled; 1 = pure noise"
+    refine: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="native: share of the prior's steps from which finer levels continue; 0.2 if none is said, with "
+        "quadratic spacing 0.05",
+    )
+    thin: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="native: share of the prior's steps from which thin holes are filled, 1 = pure noise; 0.3 if none "
+        "is said, with quadratic spacing 0.1",
     )
 
     mender: str | None = Field(

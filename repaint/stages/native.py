@@ -28,18 +28,15 @@ class Walk:
 
     Attributes:
         times: the states to visit when the chain begins at a state.
-        T: where a chain from pure noise begins.
-        refine: share of T at which finer levels take up an enlarged guess.
-        thin: share of T at which thin holes take up a smooth guess; 1 = pure noise.
+        begin: the state at a share of the way from the image to pure noise.
+        refine: share at which finer levels take up an enlarged guess.
+        thin: share at which thin holes take up a smooth guess; 1 = pure noise.
     """
 
     times: Callable[[State], list[State]]
-    T: State
+    begin: Callable[[float], State]
     refine: float
     thin: float
-
-    def begin(self, share: float) -> State:
-        return min(self.T, max(1, round(share * self.T)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +45,7 @@ class Pass:
 
     Attributes:
         keep: (1, h, w), what is known on this canvas.
-        share: of T, where the walk begins; 1 = pure noise.
+        share: of the way to pure noise, where the walk begins; 1 = there.
         on_top: what earlier passes filled is known now.
     """
 

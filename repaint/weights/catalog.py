@@ -105,8 +105,8 @@ CATALOG: tuple[Entry, ...] = (
         "base-128",
         "prior",
         "prior for faces and photos alike that sees twice as far: for large holes; comes with the package",
-        sha256="2d16fea67cfd72dd4020072fd95eb8ffe07e1a7aa7e580cf2fdaf88a2b685c7d",
-        size_bytes=24_620_292,
+        sha256="b3486aac63ce4f7d8eda7c16871cae9623e70ca47363ec0bb7acf623961436fd",
+        size_bytes=24_620_284,
         hints={"image_size": 128, "num_head_channels": 32, **_LINEAR},
     ),
     Entry(

@@ -18,7 +18,8 @@ from .networks import LoadedNetwork, loaded
 from .store import DEFAULT_DIR
 
 WEAK = 0.15  # of the odds of our threshold: what suffices where it touches damage; see benchmarks/scratches.py
-SURE = 0.15  # of a mark of such pixels: the share that must reach the threshold
+SURE = 0.25  # of a mark of such pixels: the share that must reach the threshold
+MANY = 1 / 1400  # of a photo: a mark with so many pixels that do needs no share
 PUBLISHED_THRESHOLD = 0.4  # of Bringing-Old-Photos (Global/detection.py); its file does not say it
 
 
@@ -30,13 +31,15 @@ class LoadedDetector(LoadedNetwork[nn.Module]):
         network: logits (B, 1, H, W) of damage in luma (B, 1, H, W) in [0, 1], of any size.
         threshold: the probability from which on a pixel is damage, as the weights say; 0.5 if they say nothing.
         weak: of the odds of `threshold`: what suffices where it touches damage.
-        sure: of a mark of such pixels: the share that must reach the threshold.
+        sure: of a mark of such pixels: the share that must reach the threshold, unless very many do.
+        many: so many, as a share of the photo.
         hinted: it may also be shown a hint, (B, 2, H, W) in all; see `archs.scratch_net`.
     """
 
     threshold: float = 0.5
     weak: float = 1.0
     sure: float = 0.0
+    many: float = 1.0
     hinted: bool = False
 
 
@@ -71,15 +74,15 @@ def load_detector(
     remarks = found.remarks
     hinted = isinstance(found.network, ScratchNet) and found.network.config.hinted
     if isinstance(found.network, Bopbtl):
-        network, threshold, weak, sure = Published(found.network), PUBLISHED_THRESHOLD, 1.0, 0.0
+        network, threshold, marks = Published(found.network), PUBLISHED_THRESHOLD, (1.0, 0.0, 1.0)
         if precision != "float32":
             remarks = (*remarks, f"{name}: computes in float32, not in {precision}")
     else:
         network = in_precision(found.network, getattr(torch, precision))
-        threshold, weak, sure = LoadedDetector.threshold, WEAK, SURE
+        threshold, marks = LoadedDetector.threshold, (WEAK, SURE, MANY)
     network.to(device).to(memory_format=torch.channels_last)
     threshold = _threshold(found.metadata.get("threshold", str(threshold)), name)
-    return LoadedDetector(network.eval(), found.sha256, found.metadata, remarks, threshold, weak, sure, hinted)
+    return LoadedDetector(network.eval(), found.sha256, found.metadata, remarks, threshold, *marks, hinted)
 
 
 def _detect(state: State) -> ScratchNetConfig | BopbtlConfig:
