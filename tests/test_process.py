@@ -177,6 +177,14 @@ def test_an_image_draws_the_same_alone_and_in_a_batch():
     assert torch.equal(batch.integers(1000), torch.cat([first.integers(1000), second.integers(1000)]))
 
 
+def test_images_that_draw_side_by_side_draw_what_each_would_alone():
+    seeds, x = range(7), torch.zeros(7, 3, 96, 96)
+    batch, alone = Noise(seeds), [Noise([seed]) for seed in seeds]
+    for _ in range(3):
+        drawn = batch.like(x)
+        assert torch.equal(drawn, torch.cat([one.like(x[:1]) for one in alone]))
+
+
 def test_noise_has_the_precision_of_the_image_but_is_drawn_in_single():
     x = torch.zeros(1, 3, 4, 4)
     assert torch.equal(Noise([3]).like(x.double()), Noise([3]).like(x).double())

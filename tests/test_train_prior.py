@@ -25,6 +25,7 @@ from repaint.train.loss import HybridLoss
 from repaint.train.prior import PriorTask, Window, train_prior
 from repaint.train.prior_settings import TrainPrior
 from repaint.train.settings import Source
+from repaint.weights.files import read_state
 
 from .command import called
 
@@ -315,6 +316,8 @@ def test_a_training_may_begin_with_the_weights_of_another(config):
     first = train_prior(config("first"))
     begun = PriorTask(config("second", start_from=first)).objective().network.state_dict()
     assert all(torch.equal(begun[name], value) for name, value in weights(first).items())
+    _, metadata = read_state(Path(train_prior(config("second", start_from=first, steps=1))))
+    assert metadata["start_from"] == "prior.safetensors"
 
 
 def test_weights_of_another_network_cannot_be_begun_with(config):

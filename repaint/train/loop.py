@@ -375,6 +375,7 @@ def _common(config: Training, step: int, world: int, history: list[dict[str, flo
         "data": ", ".join(dict.fromkeys("/".join(PurePosixPath(source.folder).parts[-2:]) for source in config.data)),
         "steps": str(step),
         "images": str(step * world * config.batch_size * config.accumulate),
+        **({"start_from": PurePosixPath(config.start_from).name} if config.start_from else {}),
         **training,
         **{f"validation_{name}": f"{value:.5f}" for name, value in figures.items()},
     }
