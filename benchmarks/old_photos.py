@@ -52,6 +52,7 @@ def main(
     ] = "mender",
     mend_px: Annotated[int, typer.Option(min=1, help="how thick a hole may be for the mender")] = 16,
     sensitivity: Annotated[float, typer.Option(min=0, max=1, help="of the scratches stage")] = 0.5,
+    masks: Annotated[str, typer.Option(help="exact, found or both")] = "exact,found",
     out: Annotated[Path | None, typer.Option(help="where sheets go")] = None,
     device: Device = "cpu",
 ) -> None:
@@ -64,8 +65,9 @@ def main(
     }
     fills |= {name: lambda picture, keep, i, fill=fill: fill(picture, keep) for name, fill in CLASSICAL.items()}
     truths = [~case.damaged.damage[0].numpy() for case in cases]
-    for title, masks in (("exact", truths), ("found", found(cases, sensitivity, device))):
-        share = 100 * np.mean([1 - mask.mean() for mask in masks])
+    for title in masks.split(","):
+        keeps = {"exact": lambda: truths, "found": lambda: found(cases, sensitivity, device)}[title]()
+        share = 100 * np.mean([1 - keep.mean() for keep in keeps])
         print(f"\n{title} masks, {share:.2f} % of {len(cases)} photos of {size * enlarged} px; damaged pixels alone\n")
         print("| | PSNR (dB) | SSIM | seconds a photo |\n|---|---|---|---|")
         sheets: list[list[np.ndarray]] = [[level(case.whole), level(case.damaged.image)] for case in cases]
@@ -73,7 +75,7 @@ def main(
             scores, began = [], time.perf_counter()
             filled = [
                 fill(level(c.damaged.image), keep, seed + i)
-                for i, (c, keep) in enumerate(zip(cases, masks, strict=True))
+                for i, (c, keep) in enumerate(zip(cases, keeps, strict=True))
             ]
             seconds = (time.perf_counter() - began) / len(cases)
             for case, picture, truth, sheet in zip(cases, filled, truths, sheets, strict=True):

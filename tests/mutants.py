@@ -24,6 +24,21 @@ ROOT = Path(__file__).parents[1]
 
 # (file below repaint/, file below tests/ that must fail): (what, text that occurs once in the file, what it becomes)
 MISTAKES: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {
+    ("stages/inpaint.py", "test_spacing.py"): (
+        (
+            "later passes begin at a share of the states, not of the way",
+            "round(1 + (self.t_T - 1) * share**0.5)",
+            "round(share * self.t_T)",
+        ),
+        ("quadratic spacing is even", 'return f"quad{self.t_T}"', "return self.t_T"),
+    ),
+    ("diffusion/noise.py", "test_process.py"): (
+        (
+            "images that draw side by side share a stream",
+            "(draw, self._streams, drawn)",
+            "(draw, self._streams[:1] * len(x), drawn)",
+        ),
+    ),
     ("diffusion/schedule.py", "test_schedule.py"): (
         (
             "strides multiplied, not summed",
@@ -211,6 +226,13 @@ MISTAKES: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {
     ("stages/flakes.py", "test_flakes.py"): (
         ("a mark runs over the picture", "if flake.sum() <= MOST * here.sum():", "if True:"),
         ("a mark of many tones is taken for a flake", "if alike[here].mean() < EVEN:", "if False:"),
+        (
+            "a sky may lie anywhere",
+            "if min(top, left, tones.shape[0] - bottom, tones.shape[1] - right) > 0:",
+            "if False:",
+        ),
+        ("a mark with an edge is a sky", "alike[ring].mean() > OPEN", "True"),
+        ("a sky lies in a flake", "(marked & ~skies) | flakes", "(marked | flakes) & ~skies"),
     ),
     ("stages/rims.py", "test_rims.py"): (
         ("light rims cancel dark ones", "(apart * of_mark)[ring]", "apart[ring]"),

@@ -31,10 +31,33 @@ def test_a_flake_of_which_half_was_marked_is_marked_whole(tone):
     assert torch.equal(whole_flakes(marked, light), flake)
 
 
-def test_a_mark_of_the_tone_of_the_picture_does_not_run_over():
+def test_a_piece_of_a_sky_is_no_mark():
+    """Dark houses below, a white sky that goes on beyond the mark."""
+    light = picture()
+    light[:, :60] = 0.97
+    corner, scratch = box(light, 0, 0, 60, 50), box(light, 80, 20, 82, 140)
+    assert torch.equal(whole_flakes(corner | scratch, light), scratch)
+
+
+def test_away_from_the_border_a_mark_of_the_tone_of_the_picture_stays_and_does_not_run_over():
     light = torch.full((1, 120, 160), 0.9)
     marked = box(light, 40, 50, 64, 70)
     assert torch.equal(whole_flakes(marked, light), marked)
+
+
+def test_what_was_made_whole_is_no_sky_for_a_smaller_mark_in_it():
+    light = picture()
+    flake = box(light, 0, 0, 50, 40)
+    light = torch.where(flake, 0.95, light)
+    marked = box(light, 0, 0, 50, 22) | box(light, 0, 27, 9, 36)
+    assert torch.equal(whole_flakes(marked, light), flake)
+
+
+def test_a_mark_with_an_edge_stays_though_its_tone_goes_on_through_a_gap():
+    light = picture()
+    flake, shirt, gap = box(light, 0, 50, 24, 70), box(light, 30, 0, 120, 160), box(light, 24, 58, 30, 60)
+    light = torch.where(flake | shirt | gap, 0.9, light)
+    assert torch.equal(whole_flakes(flake, light), flake)
 
 
 @pytest.mark.parametrize("marked", [(40, 50, 43, 90), (40, 50, 41, 51)])

@@ -167,8 +167,9 @@ class Finder:
             return hole
         if px is None:
             light = luma(photo.rgb)
-            more = whole_flakes(hole, light) & ~hole
-            hole = hole | (more & ~_spared(protect, more))
+            found = whole_flakes(hole, light)
+            more = found & ~hole
+            hole = found & (hole | (more & ~_spared(protect, more)))
             px = max(1, rim_px(hole, light))
         hole = ~grown(~hole, px)
         return hole if photo.alpha is None else hole & (photo.alpha > 0)
