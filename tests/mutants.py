@@ -32,13 +32,6 @@ MISTAKES: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {
         ),
         ("quadratic spacing is even", 'return f"quad{self.t_T}"', "return self.t_T"),
     ),
-    ("diffusion/noise.py", "test_process.py"): (
-        (
-            "images that draw side by side share a stream",
-            "(draw, self._streams, drawn)",
-            "(draw, self._streams[:1] * len(x), drawn)",
-        ),
-    ),
     ("diffusion/schedule.py", "test_schedule.py"): (
         (
             "strides multiplied, not summed",
