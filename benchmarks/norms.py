@@ -93,7 +93,7 @@ def main(
 def set_norms(network: nn.Module, norm: Callable[[GroupNorm, Tensor], Tensor]) -> None:
     for module in network.modules():
         if isinstance(module, GroupNorm):
-            module.forward = partial(norm, module)
+            module.forward = partial(norm, module)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def by_turns(calls: dict[str, Callable[[], Tensor]], repeats: int, device: str) -> dict[str, float]:
