@@ -7,6 +7,7 @@ import torch
 
 from repaint.diffusion import Noise, linear_schedule, network_calls, repaint, time_travel
 from repaint.image import Photo
+from repaint.stages.filling import Filler
 from repaint.stages.inpaint import PRESETS, Inpaint, Repaint
 from repaint.weights.load import load_prior
 
@@ -45,6 +46,20 @@ def test_a_stage_fills_from_the_states_it_says(tmp_path):
         expected = ((last.x_t[0] + 1) / 2).clamp(0, 1)
         torch.testing.assert_close(filled[spacing], torch.where(keep, photo.rgb, expected), atol=1e-5, rtol=0)
     assert not torch.equal(filled["even"], filled["quadratic"])
+
+
+@pytest.mark.parametrize(
+    ("said", "refine", "thin"),
+    [
+        ({}, 0.2, 0.3),
+        ({"sampler": "balanced"}, 0.05, 0.1),
+        ({"sampler": "paper"}, 0.2, 0.3),
+        ({"sampler": "fast", "thin": 1.0, "refine": 0.5}, 0.5, 1.0),
+    ],
+)
+def test_later_passes_begin_where_the_spacing_lets_them_unless_said_otherwise(said, refine, thin):
+    filler = Filler(Inpaint.model_validate(said), lambda labels: None, 64, 0, torch.device("cpu"), 1)  # pyright: ignore[reportArgumentType]
+    assert (filler.walk.refine, filler.walk.thin) == (refine, thin)
 
 
 def test_presets_cost_what_the_readme_says():
