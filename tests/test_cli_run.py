@@ -257,6 +257,17 @@ def test_same_photo_comes_out_of_both_doors(config, tmp_path):
     """The run and the one-photo command make the same picture of the same seed."""
     photo, marks = tmp_path / "photos" / "0.png", tmp_path / "masks" / "0.png"
     assert called("run", config, "--set", "limit=1", "--set", "seeds=position", "--set", "seed=5").code == 0
-    options = ("--prior", tmp_path / "prior.safetensors", "--t-T", 4, "--jump-length", 2, "--seed", 5)
+    options = (
+        "--prior",
+        tmp_path / "prior.safetensors",
+        "--t-T",
+        4,
+        "--jump-length",
+        2,
+        "--spacing",
+        "even",
+        "--seed",
+        5,
+    )
     assert called("inpaint", photo, "--mask", marks, "--out", tmp_path / "one.png", *options).code == 0
     np.testing.assert_array_equal(read(tmp_path / "one.png"), read(tmp_path / "out" / "0.png"))
