@@ -13,9 +13,7 @@ seen by doing it otherwise: the same weights and images, one process, by turns.
 
 from __future__ import annotations
 
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -28,6 +26,7 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.network import in_turn
 from repaint.archs.blocks import GroupNorm
 from repaint.stages.progress import Precision
 from repaint.weights.load import load_prior
@@ -82,7 +81,7 @@ def main(
                 if compile:
                     network.compile(dynamic=False)
                 called[f"{way}, {memory}"] = lambda network=network: network(x, t)
-        seconds = by_turns(called, repeats, device)
+        seconds = in_turn(called, repeats, device)
         where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
         print(f"{prior}, batches of {batch}, {precision}{', compiled' * compile}, {where}, torch {torch.__version__}\n")
         print("| norm, memory | images/s | off from float32, at most |\n|---|---|---|")
@@ -94,20 +93,6 @@ def set_norms(network: nn.Module, norm: Callable[[GroupNorm, Tensor], Tensor]) -
     for module in network.modules():
         if isinstance(module, GroupNorm):
             module.forward = partial(norm, module)  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def by_turns(calls: dict[str, Callable[[], Tensor]], repeats: int, device: str) -> dict[str, float]:
-    """The median seconds of each, after two calls that are not counted."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for i in range(repeats + 2):
-        for name, call in calls.items():
-            began = time.perf_counter()
-            call()
-            if device == "cuda":
-                torch.cuda.synchronize()
-            if i >= 2:
-                times[name].append(time.perf_counter() - began)
-    return {name: statistics.median(each) for name, each in times.items()}
 
 
 if __name__ == "__main__":
