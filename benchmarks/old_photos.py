@@ -52,7 +52,7 @@ def main(
     ] = "mender",
     mend_px: Annotated[int, typer.Option(min=1, help="how thick a hole may be for the mender")] = 16,
     sensitivity: Annotated[float, typer.Option(min=0, max=1, help="of the scratches stage")] = 0.5,
-    masks: Annotated[str, typer.Option(help="exact, found or both")] = "exact,found",
+    masks: Annotated[str, typer.Option(help="exact, found or exact,found")] = "exact,found",
     out: Annotated[Path | None, typer.Option(help="where sheets go")] = None,
     device: Device = "cpu",
 ) -> None:
@@ -66,7 +66,9 @@ def main(
     fills |= {name: lambda picture, keep, i, fill=fill: fill(picture, keep) for name, fill in CLASSICAL.items()}
     truths = [~case.damaged.damage[0].numpy() for case in cases]
     for title in masks.split(","):
-        keeps = {"exact": lambda: truths, "found": lambda: found(cases, sensitivity, device)}[title]()
+        if title not in ("exact", "found"):
+            raise typer.BadParameter(f"--masks: found {title!r}; must be exact, found or exact,found")
+        keeps = truths if title == "exact" else found(cases, sensitivity, device)
         share = 100 * np.mean([1 - keep.mean() for keep in keeps])
         print(f"\n{title} masks, {share:.2f} % of {len(cases)} photos of {size * enlarged} px; damaged pixels alone\n")
         print("| | PSNR (dB) | SSIM | seconds a photo |\n|---|---|---|---|")
