@@ -32,6 +32,14 @@ MISTAKES: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {
         ),
         ("quadratic spacing is even", 'return f"quad{self.t_T}"', "return self.t_T"),
     ),
+    ("stages/detecting.py", "test_second_look.py"): (
+        (
+            "the second look is not turned back",
+            "look(x.rot90(2, (-2, -1))).rot90(2, (-2, -1))",
+            "look(x.rot90(2, (-2, -1)))",
+        ),
+        ("a second look where nothing was seen", "if (found < least).all():", "if False:"),
+    ),
     ("diffusion/schedule.py", "test_schedule.py"): (
         (
             "strides multiplied, not summed",

@@ -30,6 +30,7 @@ from repaint.weights.detectors import SURE, WEAK, LoadedDetector
 from . import tiny
 
 PLAIN = {"grow_px": 0, "min_area_px": 1, "protect_faces": False, "smallest_px": None, "thickest": None}
+PLAIN |= {"second_look": False}
 
 
 def finds_light(*, threshold: float = 0.5, **settings) -> Finder:

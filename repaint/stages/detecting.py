@@ -61,14 +61,16 @@ def finder_of(settings: Scratches, device: Device, precision: Precision) -> Find
     loaded = load_detector(settings.weights, weights_dir=settings.weights_dir, device=at, precision=precision)
     frugal = Frugal(settings.weights, loaded.network, scale=1, tile_px=TILE_PX, overlap_px=OVERLAP_PX)
 
+    threshold = settings.threshold(loaded.threshold)
+
     @torch.no_grad()
     def probability(light: Tensor) -> Tensor:
         return torch.sigmoid(frugal(light.to(at)).float())
 
     return Finder(
         settings,
-        probability,
-        settings.threshold(loaded.threshold),
+        twice(probability, weaker(threshold, loaded.weak)) if settings.second_look else probability,
+        threshold,
         weak=loaded.weak,
         sure=loaded.sure,
         many=loaded.many,
@@ -77,6 +79,24 @@ def finder_of(settings: Scratches, device: Device, precision: Precision) -> Find
         weights={settings.weights: loaded.sha256},
         remarks=(*slow, *loaded.remarks),
     )
+
+
+def twice(look: Callable[[Tensor], Tensor], least: float) -> Callable[[Tensor], Tensor]:
+    """`look`, which also looks upside down where it sees anything as probable as `least`: the mean of both."""
+
+    def both(x: Tensor) -> Tensor:
+        found = look(x)
+        if (found < least).all():
+            return found
+        return (found + look(x.rot90(2, (-2, -1))).rot90(2, (-2, -1))) / 2
+
+    return both
+
+
+def weaker(threshold: float, share: float) -> float:
+    """The probability whose odds are this share of those of `threshold`."""
+    odds = share * threshold / (1 - threshold)
+    return odds / (1 + odds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,8 +160,7 @@ class Finder:
 
     def marked(self, probability: Tensor, alpha: Tensor | None = None, protect: Sequence[Dear] = ()) -> Tensor:
         """The damage, (1, H, W) bool, that a map of probabilities (1, H, W) shows; not enlarged."""
-        odds = self.weak * self.threshold / (1 - self.threshold)
-        strong, hole = probability >= self.threshold, probability >= odds / (1 + odds)
+        strong, hole = probability >= self.threshold, probability >= weaker(self.threshold, self.weak)
         if alpha is not None:
             hole &= alpha > 0
         if self.weak < 1:
