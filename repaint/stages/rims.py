@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ..holes import grown, smoothly_filled
 
 CELL_PX, CELLS = 256, 24  # squares of a photo that are looked at, at most so many
-FAINT = 0.05  # of a mark's contrast: less is no rim
+FAINT = 0.04  # of a mark's contrast: less is no rim
 REACH = 1 / 250  # of the photo's side, the root of its area
 AROUND_PX = 8
 
