@@ -9,6 +9,7 @@ from repaint import Inpaint, Photo
 from repaint.colour import in_tone_of
 from repaint.image import luma
 from repaint.image.photo import Meta
+from repaint.stages.toning import is_toned
 
 from . import tiny
 
@@ -50,6 +51,19 @@ def test_a_hole_in_a_sepia_photo_is_filled_with_its_sepia(stage):
     inside = (hole > 0).all(0) & (hole < 1).all(0)
     torch.testing.assert_close(expected[:, inside].std(1), torch.zeros(3), atol=1e-3, rtol=0)
     assert (hole[0] > hole[2])[inside].all()
+
+
+def test_a_photo_tinted_by_hand_keeps_its_tints_where_they_are(stage):
+    ramp = torch.rand(1, 40, 40) * 0.7 + 0.15
+    pink = torch.zeros(40, 40)
+    pink[:, :16] = 1  # of 40 columns; the hole reaches from 8 to 30
+    tint = torch.tensor([0.05, -0.02, -0.015])[:, None, None] * pink
+    hole, photo, keep = filled(stage, torch.cat([ramp + 0.06, ramp, ramp - 0.08]) + tint)
+    assert is_toned(photo, keep)
+    inside = ((hole > 0) & (hole < 1)).all(0).reshape(4, 22)
+    colour = (hole - luma(hole[..., None])[..., 0]).reshape(3, 4, 22)
+    (tinted, plain) = (colour[:, :, part][:, inside[:, part]].mean(1) for part in (slice(0, 5), slice(-8, None)))
+    torch.testing.assert_close(tinted - plain, tint[:, 0, 0] - luma(tint[:, :1, :1]).flatten(), atol=0.01, rtol=0)
 
 
 def test_a_hole_in_a_colour_photo_is_filled_with_the_priors_colours(stage):

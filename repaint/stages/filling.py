@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..colour import in_tone_of, is_monochrome
 from ..diffusion import Denoiser, Guided, Noise, image_by_image
 from ..errors import ConfigError
 from ..holes import feathered, grown
@@ -25,8 +23,8 @@ from .inpaint import REFINE, THIN, Inpaint, InpaintStage
 from .mending import Mender
 from .native import Pass, Walk, canvases, fill, is_large, plan
 from .progress import Device, Precision, Progress
+from .toning import Tone, is_toned, tone_of
 
-COLOURS = 50_000  # of a photo or canvas, looked at to tell its tone
 STREAM = 0x9E3779B97F4A7C15  # between the seeds of a photo's canvases; odd, so that no two meet
 
 
@@ -119,7 +117,7 @@ class Job:
         keep: (1, h, w).
         top, left: of the canvas in the photo, beyond which it may reach down and right.
         weight: (1, h, w) float32 of the photo's own pixels beside the fill's; without what reaches beyond.
-        like: (3, N) known colours of a canvas that is monochrome, else None; its fill is to be of their tone.
+        tone: of a canvas of a photo of one dye, else None; its fill is to have it.
     """
 
     at: int
@@ -131,7 +129,7 @@ class Job:
     left: int
     weight: Tensor
     passes: tuple[Pass, ...]
-    like: Tensor | None = None
+    tone: Tone | None = None
 
     @property
     def alike(self) -> tuple[object, ...]:
@@ -200,10 +198,9 @@ class Filler:
         assert photo.keep is not None
         if self.mender is None or not (thin := self.mender.thin(photo.keep)).any():
             return photo, photo.keep
-        known = _known_colours(photo.rgb, photo.keep)
         fill = self.mender(photo.rgb, photo.keep, thin)
-        if _is_toned(photo, photo.keep):
-            fill = torch.where(thin, in_tone_of(fill, known), fill)
+        if is_toned(photo, photo.keep):
+            fill = torch.where(thin, tone_of(photo.rgb, photo.keep).of(fill), fill)
         weight = self._weight(photo.keep)
         rgb = torch.where(thin & (weight < 1), weight * photo.rgb + (1 - weight) * fill, photo.rgb)
         return dataclasses.replace(photo, rgb=rgb), photo.keep | thin
@@ -218,16 +215,16 @@ class Filler:
         if not places:
             return
         weights = self._weight(kept)
-        is_toned = self.settings.fit == "native" and _is_toned(photo, kept)
+        toned = self.settings.fit == "native" and is_toned(photo, kept)
         for k, (top, left, bottom, right) in enumerate(places):
             here = slice(None), slice(top, bottom), slice(left, right)
             known, keep = photo.rgb[here] * 2 - 1, kept[here]
-            like = _known_colours((known + 1) / 2, keep) if is_toned else None
+            tone = tone_of(photo.rgb[here], keep) if toned else None
             beyond = (0, max(0, self.size - known.shape[2]), 0, max(0, self.size - known.shape[1]))
             if any(beyond):
                 known = F.pad(known[None], beyond, mode="replicate")[0]
                 keep = F.pad(keep[None].float(), beyond, mode="replicate")[0].to(keep.dtype)
-            yield Job(at, seed, k, known, keep, top, left, weights[here], plan(keep, self.size, self.walk), like)
+            yield Job(at, seed, k, known, keep, top, left, weights[here], plan(keep, self.size, self.walk), tone)
 
     def _groups(self, jobs: Sequence[Job]) -> list[list[Job]]:
         """Jobs that share network calls, `batch_size` at most.
@@ -267,25 +264,9 @@ class Filler:
         for job, image in zip(group, guess().float().cpu(), strict=True):
             h, w = job.weight.shape[-2:]
             fill = ((image + 1) / 2).clamp(0, 1)[:, :h, :w]
-            if job.like is not None:
-                fill = in_tone_of(fill, job.like)
+            if job.tone is not None:
+                fill = job.tone.of(fill)
             rgb, weight = photos[job.at].rgb, job.weight
             there = slice(None), slice(job.top, job.top + h), slice(job.left, job.left + w)
             rgb[there] = torch.where(weight >= 1, rgb[there], weight * rgb[there] + (1 - weight) * fill)
         return photos
-
-
-def _is_toned(photo: Photo, keep: Tensor) -> bool:
-    """Whether what is known of a photo is grey or of one dye; where nothing is known, whether its file is grey."""
-    if not bool((keep >= 1).any()):
-        return photo.meta.grey
-    return is_monochrome(_known_colours(photo.rgb, keep))
-
-
-def _known_colours(rgb: Tensor, keep: Tensor) -> Tensor:
-    """(3, N) of known pixels, evenly strewn; one black one where nothing is known."""
-    step = max(1, rgb[0].numel() // COLOURS)
-    while math.gcd(step, rgb.shape[2]) > 1:  # or some columns would never be seen
-        step += 1
-    known = rgb.flatten(1)[:, ::step][:, (keep.flatten() >= 1)[::step]]
-    return known if known.shape[1] else rgb.new_zeros(3, 1)
