@@ -95,9 +95,8 @@ def inpaint_command(
     ] = None,
 ) -> None:
     """Fill the holes of one photo; every other pixel stays as it is."""
-    import yaml
 
-    from .config import Document, Settings, dotted_key, explained
+    from .config import Document, Settings, dotted_key, dumped, explained
     from .stages.inpaint import Inpaint
     from .stages.progress import Device, Precision
 
@@ -120,7 +119,7 @@ def inpaint_command(
             "label": int(label) if label and label.isdecimal() else label,
         },
     }
-    document = Document(yaml.safe_dump(said["inpaint"]), "options").override(set_ or [])
+    document = Document(dumped(said["inpaint"]), "options").override(set_ or [])
     said["inpaint"] = document.data
 
     def where(loc: Sequence[str | int]) -> str:

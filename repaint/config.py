@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +23,20 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1, and 1e-4 is a number, as it is in 1.2."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """What `_Loader` reads again as it was."""
+
+
+for _kind in (_Loader, _Dumper):
+    _kind.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    )
+
+
 class Document:
     """A YAML file with the line of every key, and overrides laid over it.
 
@@ -32,7 +47,7 @@ class Document:
     def __init__(self, text: str, name: str) -> None:
         self.name = name
         try:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            root = yaml.compose(text, Loader=_Loader)
         except (yaml.YAMLError, RecursionError) as e:
             raise _not_yaml(name, e) from None
         if not isinstance(root, yaml.MappingNode):
@@ -41,9 +56,9 @@ class Document:
         self._root = root
         self._overrides: list[str] = []
         self._check_keys(root, (), ())
-        loader = yaml.SafeLoader("")
+        loader = _Loader("")
         try:
-            self.data: dict[str, Any] = loader.construct_document(root)
+            self.data: dict[str, Any] = _own(loader.construct_document(root))
         except (yaml.YAMLError, ValueError) as e:
             raise _not_yaml(name, e) from None
 
@@ -67,7 +82,7 @@ class Document:
             if not equals or not dotted:
                 raise ConfigError(f"--set {setting}: must look like key.0.key=value")
             try:
-                said = yaml.safe_load(value)
+                said = yaml.load(value, Loader=_Loader)
             except (yaml.YAMLError, ValueError, RecursionError) as e:
                 raise ConfigError(f"--set {setting}: the value is not valid YAML: {_reason(e)}") from None
             self._set(dotted.replace("[", ".").replace("]", "").split("."), said, setting)
@@ -175,7 +190,20 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
 
 def resolved(settings: Settings) -> str:
     """The settings with all their defaults, as YAML; read again, they are the same."""
-    return yaml.safe_dump(_told(settings, settings.model_dump(mode="json")), sort_keys=False, allow_unicode=True)
+    told = _told(settings, settings.model_dump(mode="json"))
+    return dumped(told)
+
+
+def dumped(value: Any) -> str:
+    """YAML that a `Document` reads as this value."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def _own(value: Any) -> Any:
+    """A copy in which aliases of one anchor are things of their own: an override of one is none of the others."""
+    if isinstance(value, dict):
+        return {key: _own(v) for key, v in value.items()}
+    return [_own(v) for v in value] if isinstance(value, list) else value
 
 
 def _told(value: Any, dumped: Any) -> Any:

@@ -5,10 +5,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
+import socket
 import tempfile
+import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from types import ModuleType
+
+PART = re.compile(r"\.([0-9a-f]{4})([0-9a-f]+)-[^.]*\.part$")  # the writer's machine and process
+ABANDONED_S = 86_400  # of age is a part that nobody is still writing, whoever its writer was
 
 
 def is_remote(path: str | Path) -> bool:
@@ -48,7 +55,9 @@ def write_bytes(path: str | Path, data: bytes) -> None:
         return
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    handle, part = tempfile.mkstemp(
+        prefix=f".{path.name}.{_machine()}{os.getpid():x}-", suffix=".part", dir=path.parent
+    )
     try:
         with os.fdopen(handle, "wb") as f:
             f.write(data)
@@ -109,10 +118,37 @@ def is_within(path: str | Path, folder: str | Path) -> bool:
 
 
 def remove_parts(folder: str | Path) -> None:
-    """Remove the temporary files that killed writers left below a local folder."""
+    """Remove the temporary files that killed writers left below a local folder; those of living ones stay."""
     if not is_remote(folder):
         for part in Path(folder).rglob(".*.part"):
-            part.unlink(missing_ok=True)
+            if _is_abandoned(part):
+                part.unlink(missing_ok=True)
+
+
+def _is_abandoned(part: Path) -> bool:
+    said = PART.search(part.name)
+    if said is not None and said[1] == _machine() and not _is_alive(int(said[2], 16)):
+        return True
+    try:
+        return time.time() - part.stat().st_mtime > ABANDONED_S
+    except OSError:  # renamed meanwhile
+        return False
+
+
+def _is_alive(process: int) -> bool:
+    if os.name == "nt":
+        return True  # there it cannot be asked without harm
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _machine() -> str:
+    return f"{zlib.crc32(socket.gethostname().encode()) & 0xFFFF:04x}"
 
 
 def list_files(folder: str | Path, endings: tuple[str, ...]) -> list[str]:

@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel
 
 from repaint import Inpaint
-from repaint.config import Document, resolved
+from repaint.config import Document, dumped, resolved
 from repaint.errors import ConfigError
 from repaint.jobs import RunConfig
 from repaint.stages.scratches import Scratches
@@ -335,3 +335,14 @@ def test_everything_the_schema_refers_to_is_in_it():
         return set().union(*map(references, node)) if isinstance(node, list) else set()
 
     assert references(schema) == {f"#/$defs/{name}" for name in schema["$defs"]}
+
+
+@pytest.mark.parametrize(("text", "value"), [("1e-4", 1e-4), ("2E5", 2e5), ("-3e+2", -300.0), ("1.5e-3", 1.5e-3)])
+def test_numbers_with_an_exponent_and_no_dot_are_numbers(text, value):
+    assert Document(f"a: {text}", "f").data == {"a": value}
+    assert Document("a: 0", "f").override([f"a={text}"]).data == {"a": value}
+    assert Document(dumped({"a": text, "b": value}), "f").data == {"a": text, "b": value}
+
+
+def test_an_override_of_one_alias_is_none_of_the_others():
+    assert Document("a: &x {k: 1}\nb: *x", "f").override(["a.k=2"]).data == {"a": {"k": 2}, "b": {"k": 1}}

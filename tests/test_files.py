@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -53,9 +56,15 @@ def test_a_new_file_has_the_rights_that_open_would_give_it(tmp_path, umask, mode
 
 
 def test_temporary_files_of_the_killed_are_removed_and_nothing_else(tmp_path):
-    stay = ["a.png", "b.part", ".hidden", "deep/a.png"]
-    for name in (*stay, ".a.png.x1.part", "deep/.a.png.y2.part"):
+    with subprocess.Popen([sys.executable, "-c", ""]) as killed:
+        pass
+    dead, alive = (f"{files._machine()}{process:x}-abc_1.part" for process in (killed.pid, os.getppid()))
+    stay = ["a.png", "b.part", ".hidden", "deep/a.png", f".a.png.{alive}", f".a.png.0000{killed.pid:x}-abc.part"]
+    old = tmp_path / ".a.png.x1.part"
+    for name in (*stay, old.name, f".a.png.{dead}", f"deep/.a.png.{dead}"):
         files.write_bytes(tmp_path / name, b"")
+    a_week_ago = time.time() - 7 * 86_400
+    os.utime(old, (a_week_ago, a_week_ago))
     files.remove_parts(tmp_path)
     assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()) == sorted(stay)
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+import time
 
 import pytest
 import torch
@@ -198,3 +201,23 @@ def test_integers_cover_their_range_and_nothing_else():
 def test_a_batch_of_another_size_is_refused():
     with pytest.raises(ValueError, match="x must hold 2 images, one a seed, got 3"):
         Noise([0, 1]).like(torch.zeros(3, 3, 2, 2))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_draws_the_same_noise():
+    x = torch.zeros(2, 3, 128, 128)
+    Noise([0, 1]).like(x)  # the parent has threads that the child has not
+    expected = Noise([0, 1]).like(x)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if torch.equal(Noise([0, 1]).like(x), expected) else 1)
+    for _ in range(600):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        pytest.fail("the child hangs")
+    assert os.waitstatus_to_exitcode(status) == 0

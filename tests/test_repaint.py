@@ -281,3 +281,14 @@ def test_given_start_is_taken_up_at_its_noise_level_with_the_known_pixels_put_in
     list(repaint(spy, GREY, KEEPS["all"], time_travel(5, 2, 2), Noise([0]), start=start * 99))
     for t, stds in spy.seen.items():
         assert stds == pytest.approx([math.sqrt(1 - spy.schedule.bar(t))] * len(stds), rel=0.04)
+
+
+def test_what_is_no_number_in_a_hole_is_never_looked_at():
+    prior = tiny.Gaussian(linear_schedule().respaced(4), torch.zeros(8), torch.eye(8))
+    keep = torch.ones(1, 1, 8, 8)
+    keep[..., 2:5, 2:5] = 0
+    known, ends = tiny.drawn(1, 3, 8, 8).clamp(-1, 1), []
+    for image in (known, torch.where(keep > 0, known, torch.nan)):
+        *_, last = repaint(prior, image, keep, [4, 3, 2, 1, 0], Noise([0]))
+        ends.append(last.x_t)
+    assert torch.equal(*ends)

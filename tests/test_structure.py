@@ -20,7 +20,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = (  # lowest first; a module imports from floors below its own, and inside its own package
     {"errors"},
     {"files"},
-    {"config", "image"},
+    {"config", "image", "locks"},
     {"tiling"},
     {"masks", "holes", "filters", "colour", "archs", "degrade"},
     {"faces"},

@@ -52,6 +52,7 @@ def repaint(
     """
     schedule = denoiser.schedule
     keep = keep.to(known)
+    known = torch.where(keep > 0, known, 0)  # or what is no number in a hole would spread
     fresh = start is None
     x_t = noise.like(known) if start is None else start
     for t, s in pairwise(times):

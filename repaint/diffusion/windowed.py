@@ -18,7 +18,8 @@ class Windowed:
     """A `Denoiser` for a canvas of any size: runs a prior on overlapping windows and blends what it says.
 
     Attributes:
-        denoiser: a prior for `size` x `size` px.
+        denoiser: a prior for `size` x `size` px; its labels, if it has any, one for all: windows are shown in batches
+            that know nothing of whose they are.
         hole: (B, 1, H, W) bool; windows that no hole touches are not run, and there x_0 is x_t as it came.
         overlap: px shared by neighbouring windows, at least.
         batch: windows shown to the prior at once.

@@ -78,9 +78,14 @@ def decode_photo(data: bytes, name: str, *, max_pixels: int = DEFAULT_MAX_PIXELS
     except Image.DecompressionBombError:  # WebP alone, before its size can be asked for
         limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
         raise ImageError(f"{name}: has more megapixels than the limit of {limit / 1e6} (max_megapixels)") from None
+    except MemoryError:
+        raise ImageError(f"{name}: out of memory: it does not fit") from None
     except Exception as error:  # decoders raise whatever the damage makes them raise
         raise ImageError(f"{name}: {_damage(data, _kind(data), error)}") from error
-    return _photo(upright(samples, notes.orientation), notes, kind)
+    try:
+        return _photo(upright(samples, notes.orientation), notes, kind)
+    except MemoryError:
+        raise ImageError(f"{name}: out of memory: it does not fit") from None
 
 
 def read_file(path: str | Path) -> bytes:

@@ -46,7 +46,11 @@ class Outputs:
         keep = torch.ones_like(prepared.rgb[:1]) if prepared.keep is None else prepared.keep.float()
         more, name = self.config.folders, self._name(item, sample)
         plain = replace(prepared, keep=None, alpha=None, meta=Meta("png", bits=prepared.meta.bits))
+        shown = luma(result.rgb).expand(3, -1, -1) if result.meta.grey else result.rgb  # as it is saved
         found: dict[str, bytes] = {}
+        # Those of the report first: they tell the next start that what else is there of this item is ours.
+        for kind, rgb in (("input", prepared.rgb), ("mask", keep.expand(3, -1, -1)), (f"result-{sample}", shown)):
+            found[files.join(self.config.output, _thumbnail_name(item, kind))] = _thumbnail(rgb)
         for folder, rgb in (
             (more.masked, prepared.rgb * keep),
             (more.originals, prepared.rgb),
@@ -59,9 +63,6 @@ class Outputs:
                 path = self._stage_path(more.stages, place, stage, name)
                 marked = photo.keep if stage == "scratches" else None
                 found[path] = encode_photo(photo, "png") if marked is None else encode_mask(marked)
-        shown = luma(result.rgb).expand(3, -1, -1) if result.meta.grey else result.rgb  # as it is saved
-        for kind, rgb in (("input", prepared.rgb), ("mask", keep.expand(3, -1, -1)), (f"result-{sample}", shown)):
-            found[files.join(self.config.output, _thumbnail_name(item, kind))] = _thumbnail(rgb)
         format = ENDINGS["." + name.rpartition(".")[2].lower()]
         found[self.path(item, sample)] = encode_photo(result, format, quality=self.config.quality)
         for path, data in found.items():
@@ -87,7 +88,7 @@ class Outputs:
                     raise RunError(f"output: {result} is read by this run and would be overwritten; choose another")
 
     def refuse_files_of_others(self, items: Sequence[Item]) -> None:
-        """Nothing, if no result of a run that begins would overwrite a file.
+        """Nothing, if no result would overwrite a file that is not of this run: none that the report knows.
 
         Raises:
             RunError: otherwise.
@@ -99,7 +100,11 @@ class Outputs:
             if files.is_dir(folder)
             for name in files.list_files(folder, tuple(ENDINGS))
         }
+        shown = files.join(self.config.output, "report")
+        ours = set(files.list_files(shown, (".jpg",))) if there and files.is_dir(shown) else set()
         for item in items:
+            if _thumbnail_name(item, "input").removeprefix("report/") in ours:
+                continue
             for result in self._written(item):
                 if result in there:
                     raise RunError(f"{result}: is there already, and of no run; choose another output")

@@ -84,7 +84,8 @@ def _by_stem(images: Sequence[str], masks: Sequence[str], config: RunConfig) -> 
     alone = [name for name in images if _stem(name) not in found]
     if alone:
         raise RunError(f"{_names(alone)} of {config.images} {_have(alone)} no mask of the same name in {config.masks}")
-    spare = [mask for mask in masks if _stem(mask) not in {_stem(name) for name in images}]
+    stems = {_stem(name) for name in images}
+    spare = [mask for mask in masks if _stem(mask) not in stems]
     remarks = [f"{_names(spare)} of {config.masks} {_have(spare)} no image and {_are(spare)} not used"] if spare else []
     return [found[_stem(name)] for name in images], remarks
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +16,8 @@ from ..errors import ImageError
 from ..image import Photo, decode_mask, decode_photo
 from .pairing import Item
 from .settings import RunConfig
+
+AHEAD_PIXELS = 16_000_000  # of photos that wait in memory; when there are so many, no other is read
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,24 +65,73 @@ def load(item: Item, config: RunConfig, is_done: Callable[[Item, tuple[str, str]
 def read_ahead(
     items: Sequence[Item], config: RunConfig, is_done: Callable[[Item, tuple[str, str]], bool], *, ahead: int
 ) -> Iterator[Loaded]:
-    """All items, in order, each loaded by a thread before it is asked for; at most `ahead` wait in memory."""
+    """All items, in order, each loaded by a thread before it is asked for.
+
+    At most `ahead` wait in memory, and no more when they have `AHEAD_PIXELS`: one a thread may then still come.
+    """
     # One torch thread for each reader: with more OpenMP threads than cores, those of the network sleep instead of
     # waiting for one another, and each call of a small network takes twice as long.
     here = torch.get_num_threads()
     alone = {"initializer": torch.set_num_threads, "initargs": (1,)}
     with ThreadPoolExecutor(config.workers, thread_name_prefix="read-ahead", **alone) as threads:
         waiting: deque[Future[Loaded]] = deque()
+        room = _Room(AHEAD_PIXELS)
+
+        def loaded(nth: int, item: Item) -> Loaded:
+            room.enter(nth)
+            found = load(item, config, is_done)
+            room.holds(_pixels(found))
+            return found
+
+        def first() -> Loaded:
+            found = waiting.popleft().result()
+            room.left(_pixels(found))
+            return found
+
         try:
-            for item in items:
-                waiting.append(threads.submit(load, item, config, is_done))
-                if len(waiting) > ahead:
-                    yield waiting.popleft().result()
+            for nth, item in enumerate(items):
+                waiting.append(threads.submit(loaded, nth, item))
+                if len(waiting) >= ahead:
+                    yield first()
             while waiting:
-                yield waiting.popleft().result()
+                yield first()
         finally:
             for future in waiting:
                 future.cancel()
+            room.close()
             torch.set_num_threads(here)  # what later threads begin with, too
+
+
+class _Room:
+    """Room for so many pixels; the item that is asked for next always comes in, or all would wait for one another."""
+
+    def __init__(self, pixels: int) -> None:
+        self._most, self._held, self._next, self._closed = pixels, 0, 0, False
+        self._changed = threading.Condition()
+
+    def enter(self, nth: int) -> None:
+        """Wait until there is room, or it is this item's turn."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._held < self._most or nth <= self._next or self._closed)
+
+    def holds(self, pixels: int) -> None:
+        with self._changed:
+            self._held += pixels
+
+    def left(self, pixels: int) -> None:
+        with self._changed:
+            self._held -= pixels
+            self._next += 1
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+def _pixels(found: Loaded) -> int:
+    return 0 if found.photo is None else found.photo.rgb[0].numel()
 
 
 def _bytes(path: str) -> bytes:

@@ -18,6 +18,7 @@ from .. import files, report
 from ..config import Document, resolved
 from ..errors import ImageError, RepaintError, RunError, RunStopped
 from ..image import Photo
+from ..locks import alone_in
 from ..stages.device import chosen_device, device_name
 from ..stages.inpaint import InpaintStage
 from ..stages.pipeline import Pipeline, Step
@@ -29,6 +30,12 @@ from .reading import Loaded, read_ahead
 from .settings import RunConfig
 
 CONFIG_NAME = "config.yml"
+OF_THE_NAME = {  # faults of one photo, not of the place
+    errno.ENAMETOOLONG: "the name is too long for what is written beside its result",
+    errno.EISDIR: "a folder has the name of its result",
+    errno.EINVAL: "no file can have the name of its result there",
+    errno.EILSEQ: "no file can have the name of its result there",
+}
 BATCH_PIXELS = 16_000_000  # of larger photos fewer are made at once: what each stage made of them is held
 
 
@@ -97,10 +104,12 @@ def run(config: RunConfig, watch: Watch = lambda status: None) -> Report:
         RunStopped: in the middle of it, if results cannot be written; the same call goes on.
     """
     items, remarks = paired(config)
-    Outputs(config).refuse_among_sources(items)
-    if not files.exists(files.join(config.output, CONFIG_NAME)):
+    try:
+        Outputs(config).refuse_among_sources(items)
         Outputs(config).refuse_files_of_others(items)
-    with _alone_in(config.output):
+    except OSError as e:
+        raise RunError(f"{config.output}: cannot be looked at: {e.strerror or e}") from None
+    with alone_in(config.output):
         manifest = _opened(config)
         running = _Run(config, items, manifest, watch)
         others = {r.weights for r in manifest.records.values() if r.status == "done"} - {running.weights}
@@ -137,6 +146,10 @@ class _Run:
         try:
             for batch in self._batches():
                 self._make(batch)
+        except OSError as e:
+            raise RunStopped(
+                f"{self.config.output}: cannot be looked at: {e.strerror or e}; the same command goes on from there"
+            ) from None
         finally:
             with contextlib.suppress(OSError, RepaintError):
                 self._write_report()
@@ -171,7 +184,7 @@ class _Run:
         began = time.monotonic()
         try:
             step = self._last_step(batch)
-        except (RuntimeError, MemoryError, ValueError, ArithmeticError) as e:
+        except Exception as e:  # whatever a photo makes a stage raise, the others are still to be made
             if len(batch) > 1:
                 for shot in batch:
                     self._make([shot])
@@ -210,8 +223,8 @@ class _Run:
             self._failed(shot, str(e))
             return
         except OSError as e:
-            if e.errno == errno.ENAMETOOLONG:
-                self._failed(shot, f"{item.name}: the name is too long for what is written beside its result")
+            if e.errno in OF_THE_NAME:
+                self._failed(shot, f"{item.name}: {OF_THE_NAME[e.errno]}")
                 return
             kept = self.status.done + self.status.skipped
             raise RunStopped(
@@ -325,28 +338,6 @@ def _differences(there: object, here: object, at: str) -> Iterator[str]:
             yield from _differences(a, b, f"{at}[{i}]")
     elif there != here:
         yield f"{at} is {yaml.safe_dump(there).split(chr(10))[0]} there, {yaml.safe_dump(here).split(chr(10))[0]} here"
-
-
-@contextlib.contextmanager
-def _alone_in(output: str) -> Iterator[None]:
-    """Hold the output folder for this run alone; the system lets go of it when the process ends, however it ends."""
-    if files.is_remote(output):
-        yield
-        return
-    from filelock import FileLock, Timeout
-
-    try:
-        Path(output).mkdir(parents=True, exist_ok=True)
-        lock = FileLock(Path(output, ".lock"), timeout=0)
-        lock.acquire()
-    except Timeout:
-        raise RunError(f"{output}: another run is writing there; wait for it or choose another output") from None
-    except OSError as e:
-        raise RunError(f"{output}: cannot be written: {e.strerror or e}") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _one_line(e: BaseException) -> str:

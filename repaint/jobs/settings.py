@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from .. import files
 from ..config import Settings
 from ..stages.color import Color
 from ..stages.faces import Faces
@@ -125,6 +126,20 @@ class RunConfig(Settings):
                 "the inpaint stage needs masks; say masks: FOLDER or FILE, or put the scratches stage before it"
             )
         return stages
+
+    @model_validator(mode="after")
+    def _apart(self) -> RunConfig:
+        """Each photo has one picture of the same name in each of these folders."""
+        more = self.folders
+        named = {"output" if more.results is None else "folders.results": more.results or self.output}
+        named |= {f"folders.{k}": v for k in ("masked", "originals", "masks") if (v := getattr(more, k)) is not None}
+        seen: dict[str, str] = {}
+        for key, folder in named.items():
+            place = files.join(folder).rstrip("/")
+            if place in seen:
+                raise ValueError(f"found one folder, {folder}, as {seen[place]} and {key}; each needs its own")
+            seen[place] = key
+        return self
 
     @property
     def inpaint(self) -> Inpaint | None:

@@ -52,12 +52,17 @@ def built(settings: Inpaint, device: Device, precision: Precision, batch_size: i
             architecture=settings.classifier.architecture.told(),
         )
         classifier, classes = one_by_one(network), network.config.classes
+        if loaded.classes not in (0, classes):
+            raise ConfigError(
+                f"classifier: knows {classes} classes, {name} {loaded.classes}; both must mean the same by a label"
+            )
         weights[settings.classifier.weights] = sha
     _check_label(settings, name, classes)
     try:
         prior = prior.respaced(repaint.states())
     except ValueError as e:
-        raise ConfigError(f"timestep_respacing: {e}") from None
+        key = "t_T" if repaint.spacing == "quadratic" or repaint.timestep_respacing is None else "timestep_respacing"
+        raise ConfigError(f"{key}: {e}") from None
     if repaint.t_T > prior.schedule.T:
         raise ConfigError(
             f"t_T: found {repaint.t_T}; must be at most the {prior.schedule.T} states of timestep_respacing"
@@ -169,6 +174,8 @@ class Filler:
         if self.settings.grow_px:
             assert photo.keep is not None
             photo = dataclasses.replace(photo, keep=grown(photo.keep >= 1, self.settings.grow_px))
+        if not bool(photo.rgb.isfinite().all()):  # as scientific data mark what is missing
+            photo = dataclasses.replace(photo, rgb=torch.where(photo.keep > 0, photo.rgb, 0))
         return photo
 
     def run(self, photos: Sequence[Photo], seeds: Sequence[int]) -> Iterator[Progress]:

@@ -47,7 +47,7 @@ def pixels_of(path: str) -> np.ndarray:
     try:
         rgb = decode_photo(files.read_bytes(path), path).rgb
     except ImageError as e:
-        raise ValueError(str(e).removeprefix(f"{path}: ")) from None
+        raise ValueError(str(e).removeprefix(f"{path}: ").removesuffix(" (max_megapixels)")) from None
     return (rgb * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
 
 

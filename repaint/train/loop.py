@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import signal
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader
 from .. import files
 from ..errors import RunError
 from ..image import Photo, write_photo
+from ..locks import alone_in
 from ..weights.files import read_state
 from ..weights.networks import file_of
 from ..weights.store import DEFAULT_DIR
@@ -98,6 +100,11 @@ def train(config: Training, task: Task, watch: Watch = lambda status: None) -> s
         RunError: if data or checkpoint cannot be used, nothing can be written, or the loss is no longer a number.
     """
     accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=MIXED[config.precision])
+    with alone_in(config.output, "training") if accelerator.is_main_process else contextlib.nullcontext():
+        return _train(config, task, watch, accelerator)
+
+
+def _train(config: Training, task: Task, watch: Watch, accelerator: Accelerator) -> str:
     device, rank, world = accelerator.device, accelerator.process_index, accelerator.num_processes
     is_main = accelerator.is_main_process
     if device.type == "cpu":
@@ -181,10 +188,10 @@ def train(config: Training, task: Task, watch: Watch = lambda status: None) -> s
         history.append({"step": step, "training": mean, **measured})
         score = next(iter(measured.values()))
         is_best = score <= best
-        best = score if is_best else best
-        keep()
         if is_best:
-            exported("best")
+            best = score
+            exported("best")  # before the checkpoint says that it is there
+        keep()
         if is_main:
             write_metrics(config.output, history)
         if board:

@@ -85,12 +85,13 @@ class PriorTask:
 
     @torch.no_grad()
     def measured(self, network: nn.Module, shown: Sequence[Shown]) -> dict[str, float]:
-        """The simple loss over noise levels evenly spread; of fixed noise."""
+        """The simple loss over noise levels evenly spread over all that is shown; of fixed noise."""
         loss_of, losses = HybridLoss(SCHEDULES[self.config.noise_schedule](), "simple"), []
-        for i, (x, *labels) in enumerate(shown):
-            g = Generator().manual_seed(i)
-            levels = torch.linspace(0, loss_of.T - 1, len(x)).round().long()
-            index = levels[torch.randperm(len(x), generator=g)].to(x.device)
+        count = sum(len(x) for x, *_ in shown)
+        levels = torch.linspace(0, loss_of.T - 1, count).round().long()
+        levels = levels[torch.randperm(count, generator=Generator().manual_seed(0))]
+        for i, (index, (x, *labels)) in enumerate(zip(levels.split([len(x) for x, *_ in shown]), shown, strict=True)):
+            g, index = Generator().manual_seed(i), index.to(x.device)
             eps = torch.randn(x.shape, generator=g).to(x.device)
             losses.append(loss_of.to(x.device)(network, x, index, eps, *labels)[1].mean().item())
         return {"loss": sum(losses) / len(losses)}

@@ -13,6 +13,16 @@ from torch import Tensor, nn
 from ..diffusion import NetworkPrior, Schedule, cosine_schedule, from_betas, linear_schedule
 from ..errors import WeightsError
 
+SCHEDULERS = (  # of the chain of DDPM: what they differ in is how they walk it
+    "DDPMScheduler",
+    "DDIMScheduler",
+    "PNDMScheduler",
+    "DEISMultistepScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverSinglestepScheduler",
+    "UniPCMultistepScheduler",
+    "RePaintScheduler",
+)
 PREDICTS = {"epsilon": "eps", "sample": "x_0", "v_prediction": "v"}
 
 
@@ -49,7 +59,12 @@ def load_diffusers(path: Path) -> DiffusersPrior:
     except Exception as e:  # diffusers raises many kinds
         reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
         raise WeightsError(f"{path}: diffusers cannot load it: {reason}") from None
+    if (channels := network.config.in_channels) != 3:
+        raise WeightsError(f"{path}: its network is shown {channels} channels; a prior of pictures is shown 3")
+    if (path / "vqvae").exists() or (path / "vae").exists():
+        raise WeightsError(f"{path}: is a prior of latents (it has a VAE); a prior of pictures would be right")
     scheduler, remarks = _scheduler_config(path)
+    _check_scheduler(scheduler, path)
     predicts = PREDICTS.get(scheduler.get("prediction_type", "epsilon"))
     if predicts is None:
         raise WeightsError(
@@ -95,6 +110,15 @@ def _scheduler_config(path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
             except ValueError:
                 raise WeightsError(f"{file}: is not JSON") from None
     return {}, (f"{path}: no scheduler_config.json; taken to be DDPM's linear schedule of 1000 steps",)
+
+
+def _check_scheduler(config: dict[str, Any], path: Path) -> None:
+    """Refuse chains of another kind than DDPM's, to which the weights would say nothing that makes sense."""
+    kind = config.get("_class_name", "DDPMScheduler")
+    if kind not in SCHEDULERS:
+        raise WeightsError(f"{path}: its scheduler is a {kind}; known are {', '.join(SCHEDULERS)}")
+    if config.get("rescale_betas_zero_snr"):
+        raise WeightsError(f"{path}: rescale_betas_zero_snr is set; a chain that ends in noise alone is not supported")
 
 
 def _schedule(config: dict[str, Any], path: Path) -> Schedule:

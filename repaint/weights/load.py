@@ -16,7 +16,7 @@ from ..archs.blocks import in_precision
 from ..diffusion import NetworkPrior, Schedule, cosine_schedule, linear_schedule
 from ..errors import WeightsError
 from .files import read_state, sha256_of_state
-from .networks import detected, entry_of, file_of, filled
+from .networks import detected, doubts, entry_of, file_of, filled
 from .networks import is_present as is_present
 from .store import DEFAULT_DIR
 
@@ -86,6 +86,7 @@ def load_prior(
     state, metadata = read_state(path)
     told = {**_told_by_catalogue(name), **_architecture_in(metadata, path), **(architecture or {})}
     config = detected(lambda state: unet.detect(state, told), state, path)
+    _check_colours(path, config.in_channels)
     size = told.get("image_size")
     if not size:
         raise WeightsError(
@@ -99,8 +100,14 @@ def load_prior(
         for key, says in SHAPES_TELL.items()
         if architecture and key in architecture and told[key] != says(config)
     )
+    if config.attention and not told.keys() & {"num_head_channels", "num_heads"}:
+        guessed = "64 channels an attention head are guessed, which nothing says"
+        remarks = (*remarks, f"{path}: {guessed}; say architecture: {{num_head_channels: 64}} or the like")
     multiple = 2 ** (len(config.level_channels) - 1)
-    return LoadedPrior(prior, size, multiple, config.classes, sha256_of_state(path), remarks)
+    if size % multiple:
+        raise WeightsError(f"{path}: image_size: found {size}; must be a multiple of {multiple}")
+    sha256 = sha256_of_state(path)
+    return LoadedPrior(prior, size, multiple, config.classes, sha256, (*remarks, *doubts(name, path, sha256)))
 
 
 def load_classifier(
@@ -121,6 +128,12 @@ def load_classifier(
     config = detected(lambda state: classifier.detect(state, told), state, path)
     network = filled(partial(classifier.build, config), state, path)
     return network.to(device).to(memory_format=torch.channels_last), sha256_of_state(path)
+
+
+def _check_colours(path: Path, channels: int) -> None:
+    """A prior of what is no picture, as latents, or one that is shown more than a noisy picture, is none of ours."""
+    if channels != 3:
+        raise WeightsError(f"{path}: its network is shown {channels} channels; a prior of pictures is shown 3")
 
 
 def _told_by_catalogue(name: str) -> dict[str, Any]:

@@ -1,0 +1,51 @@
+"""What a training keeps, and from whom: no second one beside it, no best weights that are not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from repaint import RunError
+from repaint.locks import alone_in
+from repaint.train import loop
+from repaint.train.prior import PriorTask, train_prior
+
+from .test_train_prior import config, photos  # noqa: F401
+
+
+def test_a_second_training_in_the_same_folder_is_refused(config):  # noqa: F811
+    c = config()
+    with alone_in(c.output), pytest.raises(RunError, match="another training is writing there"):
+        train_prior(c)
+    assert Path(train_prior(c)).exists()
+
+
+def test_best_weights_that_could_not_be_written_are_written_by_the_next_start(config, monkeypatch):  # noqa: F811
+    c, export = config(), loop.export
+
+    def failing(path, *more):
+        if "best" in path:
+            raise RunError("no room")
+        return export(path, *more)
+
+    monkeypatch.setattr(loop, "export", failing)
+    with pytest.raises(RunError, match="no room"):
+        train_prior(c)
+    monkeypatch.undo()
+    train_prior(c)
+    assert (Path(c.output) / "best.safetensors").exists()
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4, 8])
+def test_held_out_windows_are_looked_at_over_all_levels_whatever_the_batch(config, batch):  # noqa: F811
+    seen = []
+
+    class Spy(torch.nn.Module):
+        def forward(self, x, t, *labels):
+            seen.extend(t.tolist())
+            return torch.zeros_like(x).repeat(1, 2, 1, 1)
+
+    PriorTask(config()).measured(Spy(), [(x,) for x in torch.zeros(8, 3, 8, 8).split(batch)])
+    assert sorted(seen) == torch.linspace(0, 999, 8).round().long().tolist()
