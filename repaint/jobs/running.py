@@ -99,7 +99,7 @@ def run(config: RunConfig, watch: Watch = lambda status: None) -> Report:
         watch: told how it goes, after every network call.
 
     Raises:
-        RunError: before any work: folders, pairing, other settings or another run in the same output.
+        RunError: before any work: folders, pairing, other settings or another run in the same local output.
         ConfigError, WeightsError: before any work.
         RunStopped: in the middle of it, if results cannot be written; the same call goes on.
     """
