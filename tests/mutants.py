@@ -32,6 +32,26 @@ MISTAKES: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {
         ),
         ("quadratic spacing is even", 'return f"quad{self.t_T}"', "return self.t_T"),
     ),
+    ("stages/toning.py", "test_fill_tone.py"): (
+        (
+            "tints of a photo are not kept",
+            "return Tone(like, smoothly_filled(strays, enough)[0])",
+            "return Tone(like, 0 * strays[0])",
+        ),
+    ),
+    ("jobs/reading.py", "test_run_many.py"): (
+        ("photos are read ahead however large", "self._held < self._most or", "True or"),
+    ),
+    ("jobs/outputs.py", "test_run_many.py"): (
+        ("a file of others is ours", 'removeprefix("report/") in ours', 'removeprefix("report/") not in ours'),
+    ),
+    ("train/loop.py", "test_train_safely.py"): (
+        (
+            "the checkpoint says there is a best that is not written yet",
+            '            exported("best")  # before the checkpoint says that it is there\n        keep()\n',
+            '            keep()\n            exported("best")\n        keep()\n',
+        ),
+    ),
     ("stages/detecting.py", "test_second_look.py"): (
         (
             "the second look is not turned back",

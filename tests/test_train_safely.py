@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -23,17 +24,18 @@ def test_a_second_training_in_the_same_folder_is_refused(config):  # noqa: F811
 
 
 def test_best_weights_that_could_not_be_written_are_written_by_the_next_start(config, monkeypatch):  # noqa: F811
-    c, export = config(), loop.export
+    c, export, worse = config(), loop.export, count(1)
+    monkeypatch.setattr(PriorTask, "measured", lambda *_: {"loss": float(next(worse))})
 
     def failing(path, *more):
         if "best" in path:
             raise RunError("no room")
         return export(path, *more)
 
-    monkeypatch.setattr(loop, "export", failing)
-    with pytest.raises(RunError, match="no room"):
-        train_prior(c)
-    monkeypatch.undo()
+    with monkeypatch.context() as full:
+        full.setattr(loop, "export", failing)
+        with pytest.raises(RunError, match="no room"):
+            train_prior(c)
     train_prior(c)
     assert (Path(c.output) / "best.safetensors").exists()
 

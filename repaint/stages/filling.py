@@ -174,6 +174,7 @@ class Filler:
         if self.settings.grow_px:
             assert photo.keep is not None
             photo = dataclasses.replace(photo, keep=grown(photo.keep >= 1, self.settings.grow_px))
+        assert photo.keep is not None
         if not bool(photo.rgb.isfinite().all()):  # as scientific data mark what is missing
             photo = dataclasses.replace(photo, rgb=torch.where(photo.keep > 0, photo.rgb, 0))
         return photo
