@@ -83,6 +83,7 @@ def main(
         float | None, typer.Option(min=0, max=1, help="0 = posterior variance ... 1 = beta; the learned one without it")
     ] = None,
     spacing: Annotated[Literal["even", "quadratic"], typer.Option(help="of the states")] = "even",
+    mean_of: Annotated[int, typer.Option(min=1, help="a fill is the mean of so many samples")] = 1,
     seed: int = 0,
     device: Device = "auto",
     precision: Precision = "float32",
@@ -124,13 +125,16 @@ def main(
     times = time_travel(t_T, jump_length, jump_n_sample)
     variance = "" if var_mix is None else f", var {var_mix:g}"
     spaced = "" if spacing == "even" else f", {spacing}"
-    setting = f"{t_T}/{jump_length}/{jump_n_sample}{variance}{spaced}, {network_calls(times)} calls"
+    averaged = "" if mean_of == 1 else f", mean of {mean_of}"
+    setting = f"{t_T}/{jump_length}/{jump_n_sample}{variance}{spaced}{averaged}, {mean_of * network_calls(times)} calls"
     states = t_T if spacing == "even" else f"quad{t_T}"
     methods = [Method(name, by_itself(fill)) for name, fill in CLASSICAL.items()]
     for name, found in reversed(loaded.items()):
         fill = prior_fill(with_variance(found.prior.respaced(states), var_mix), where, times, device_noise=device_noise)
         if compile and isinstance(found.prior.network, torch.nn.Module):
             found.prior.network.compile(dynamic=False)
+        if mean_of > 1:
+            fill = mean_fill(fill, mean_of)
         methods.insert(0, Method(f"{Path(name).stem} ({found.sha256[:6]}) {setting}", fill, batch))
 
     store = Store(out / f"{size}px-seed{seed}")
@@ -207,6 +211,18 @@ def prior_fill(
         return as_pixels(last.x_t)
 
     return fill
+
+
+def mean_fill(
+    fill: Callable[[Sequence[Case]], list[np.ndarray]], count: int
+) -> Callable[[Sequence[Case]], list[np.ndarray]]:
+    """The mean of so many fills, each of seeds of its own; the first has those of a single one."""
+
+    def mean(cases: Sequence[Case]) -> list[np.ndarray]:
+        fills = [fill([replace(case, seed=case.seed + 1000 * k) for case in cases]) for k in range(count)]
+        return [np.rint(np.mean(of_one, 0)).astype(np.uint8) for of_one in zip(*fills, strict=True)]
+
+    return mean
 
 
 class DeviceNoise(Noise):
