@@ -19,7 +19,7 @@ lint: .venv/dev
 check: lint test
 
 clean:
-	rm -rf .venv log build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache
 
 .venv/ready: setup.py pyproject.toml
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv

@@ -28,14 +28,14 @@ def watching() -> Iterator[Callable[[Status], None]]:
 
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.completed:.1f}/{task.total:g}"),
+        TextColumn("{task.fields[ready]}"),
         BarColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[rate]} {task.fields[name]}"),
     )
     began = time.monotonic()
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None, rate="", name="")
+        task = bar.add_task("", total=None, ready="", rate="", name="")
 
         def tell(status: Status) -> None:
             if status.remark is not None:
@@ -45,6 +45,7 @@ def watching() -> Iterator[Callable[[Status], None]]:
                 task,
                 total=status.total - status.skipped,
                 completed=_made(status),
+                ready=f"{_made(status):.1f}/{status.total - status.skipped}",
                 rate=_rate(status, began),
                 name=_names(status),
             )
@@ -150,15 +151,23 @@ class _Lines:
         is_new = counted > max(0, self._counted) and (self._counted <= 0 or counted + status.skipped == status.total)
         if status.total and (is_new or now - self._last > SECONDS_BETWEEN_LINES):
             left = status.total - status.skipped - _made(status)
-            seconds = (now - self._began) / max(_made(status), 1e-9) * left
-            percent = f"{100 * status.share:.0f} % of {_names(status)}, " if status.share else ""
+            rate = ""
+            if made := _made(status):
+                rate = f", {_rate(status, self._began)}, {_duration((now - self._began) / made * left)} left"
+            percent = f", {100 * status.share:.0f} % of {_names(status)}" if status.share else ""
             ready = f"{counted + status.skipped}/{status.total}"
-            self._print(f"{ready}, {percent}{_rate(status, self._began)}, {seconds:.0f} s left")
+            self._print(f"{ready}{percent}{rate}")
             self._last = now
         self._counted = counted
 
     def _print(self, line: str) -> None:
         print(f"repaint: {line}", file=sys.stderr, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _made(status: Status) -> float:

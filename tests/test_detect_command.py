@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -178,3 +179,19 @@ def test_what_would_have_the_name_of_a_mask_is_refused(what, words, photos, tmp_
 def test_the_name_of_a_probability_is_free_if_none_is_written(photos, tmp_path):
     (photos / "a_probability.png").write_bytes(png(scratched()))
     assert detect(photos, "--out", tmp_path / "masks").code == 0
+
+
+def test_a_mask_corrected_by_hand_is_not_written_over(photos, tmp_path):
+    assert detect(photos, "--out", tmp_path / "m").code == 0
+    assert detect(photos, "--out", tmp_path / "m").code == 0
+    mask = tmp_path / "m" / "a.png"
+    mask.write_bytes(png(np.zeros((SIDE, SIDE, 3), np.uint8)))
+    an_hour_later = mask.stat().st_mtime + 3600
+    os.utime(mask, (an_hour_later, an_hour_later))
+    before = mask.read_bytes()
+    said = detect(photos, "--out", tmp_path / "m")
+    assert (said.code, said.error) == (
+        2,
+        f"--out {tmp_path / 'm'}: {mask} was changed since it was found; choose another folder",
+    )
+    assert mask.read_bytes() == before

@@ -1,0 +1,70 @@
+"""What a terminal shows; pipes, as tests have, never see a bar."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pty = pytest.importorskip("pty", reason="no terminals here")
+
+BARS = {
+    "watching": """
+from repaint.jobs.running import Status
+with terminal.watching() as tell:
+    time.sleep(0.3)
+    tell(Status(0, 0, 1, 4))
+    tell(Status(0, 0, 1, 4, working_on=("a.png", "b.png"), share=0.5))
+    tell(Status(2, 1, 1, 4, remark="a remark"))
+    time.sleep(0.3)
+    tell(Status(2, 1, 1, 4))
+    time.sleep(0.3)
+""",
+    "stage_bar": """
+with terminal.stage_bar("a [name]") as tell:
+    time.sleep(0.3)
+    tell(types.SimpleNamespace(total=8, done=3))
+    time.sleep(0.3)
+""",
+    "restore_bar": """
+with terminal.restore_bar("a [name]") as tell:
+    time.sleep(0.3)
+    tell(types.SimpleNamespace(share=0.5, stage="faces"))
+    time.sleep(0.3)
+""",
+    "fetch_bar": """
+with terminal.fetch_bar("a [name]") as tell:
+    time.sleep(0.3)
+    tell(10, None)
+    tell(20, 100)
+    time.sleep(0.3)
+""",
+}
+SHOWN = {"watching": "3.0/3", "stage_bar": "3/8", "restore_bar": "faces", "fetch_bar": "20/100 bytes"}
+
+
+def on_a_terminal(code: str) -> tuple[int, str]:
+    """The exit status of a program whose errors go to a terminal, and what that shows."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([sys.executable, "-c", code], stderr=theirs, env={**os.environ, "COLUMNS": "120"}) as program:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                part = os.read(ours, 4096)
+            except OSError:  # nobody writes any more
+                break
+            if not part:
+                break
+            shown += part
+    os.close(ours)
+    return program.returncode, shown.decode(errors="replace")
+
+
+@pytest.mark.parametrize("bar", BARS)
+def test_bars_go_from_their_beginning_to_their_end(bar):
+    status, shown = on_a_terminal(f"import time, types\nfrom repaint import terminal\n{BARS[bar]}")
+    assert status == 0, shown
+    assert SHOWN[bar] in shown
