@@ -170,3 +170,13 @@ def test_a_seed_by_name_depends_on_neither_ending_nor_place(tmp_path):
     assert (alone.position, second.position) == (0, 1)
     assert alone.seed(settings, 0) == second.seed(settings, 0)
     assert alone.seed(settings, 0) != alone.seed(settings, 1)
+
+
+def test_photos_of_formats_that_are_not_read_are_named(tmp_path):
+    touch(tmp_path / "images", "a.png", "IMG_1.HEIC", "deep/b.avif", "notes.txt")
+    touch(tmp_path / "masks", "a.png")
+    items, remarks = pairs(tmp_path)
+    assert [item.name for item in items] == ["a.png"]
+    assert [remark.replace(str(tmp_path), "DIR") for remark in remarks] == [
+        "IMG_1.HEIC, deep/b.avif of DIR/images: not read; convert to JPEG, PNG or TIFF"
+    ]

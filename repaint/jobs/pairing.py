@@ -11,6 +11,7 @@ from .. import files
 from ..errors import RunError
 from .settings import RunConfig
 
+UNREAD = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".pdf")
 SHOWN = 3  # names in a message before "and so many more"
 
 
@@ -68,6 +69,8 @@ def paired(config: RunConfig) -> tuple[list[Item], list[str]]:
         for position, (name, mask) in enumerate(zip(images, partners, strict=True))
     ]
     _refuse_shared_results(items)
+    if files.is_dir(config.images) and (unread := files.list_files(config.images, UNREAD)):
+        remarks = [*remarks, f"{_names(unread)} of {config.images}: not read; convert to JPEG, PNG or TIFF"]
     chosen = items[config.offset :][: config.limit]
     if not chosen:
         raise RunError(f"offset: {config.offset} leaves none of the {len(items)} images of {config.images}")
