@@ -96,3 +96,16 @@ def test_a_folder_with_the_name_of_a_result_fails_its_photo_alone(tmp_path):
     report = run(config(tmp_path))
     assert (report.done, report.failed) == (1, 1)
     assert "a.png: a folder has the name of its result" in {r.note for r in report.records}
+
+
+def test_what_the_watcher_raises_ends_the_run_and_fails_no_photo(tmp_path):
+    dataset(tmp_path, "a.png", "b.png")
+
+    def watch(status):
+        if status.share:
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        run(config(tmp_path), watch)
+    assert run(config(tmp_path)).done == 2
+    assert "failed" not in (tmp_path / "out" / "manifest.jsonl").read_text()

@@ -121,6 +121,11 @@ def run(config: RunConfig, watch: Watch = lambda status: None) -> Report:
         return running.through([*running.pipeline.remarks, *remarks])
 
 
+class _StageFailed(Exception):
+    def __init__(self, reason: Exception) -> None:
+        self.reason = reason
+
+
 class _Run:
     def __init__(self, config: RunConfig, items: Sequence[Item], manifest: Manifest, watch: Watch) -> None:
         self.config, self.items, self.manifest, self.watch = config, items, manifest, watch
@@ -146,10 +151,6 @@ class _Run:
         try:
             for batch in self._batches():
                 self._make(batch)
-        except OSError as e:
-            raise RunStopped(
-                f"{self.config.output}: cannot be looked at: {e.strerror or e}; the same command goes on from there"
-            ) from None
         finally:
             with contextlib.suppress(OSError, RepaintError):
                 self._write_report()
@@ -184,7 +185,8 @@ class _Run:
         began = time.monotonic()
         try:
             step = self._last_step(batch)
-        except Exception as e:  # whatever a photo makes a stage raise, the others are still to be made
+        except _StageFailed as failed:
+            e = failed.reason
             if len(batch) > 1:
                 for shot in batch:
                     self._make([shot])
@@ -200,11 +202,18 @@ class _Run:
 
     def _last_step(self, batch: Sequence[Shot]) -> Step:
         names = tuple(dict.fromkeys(shot.loaded.item.name for shot in batch))
-        step = None
-        for step in self.pipeline([shot.photo for shot in batch], [shot.seed for shot in batch]):
-            self._tell(working_on=names, share=step.share)
-        assert step is not None
-        return step
+        steps, last = self.pipeline([shot.photo for shot in batch], [shot.seed for shot in batch]), None
+        while True:
+            try:
+                step = next(steps, None)
+            except Exception as e:  # whatever a photo makes a stage raise, the others are still to be made
+                raise _StageFailed(e) from e
+            if step is None:
+                break
+            last = step
+            self._tell(working_on=names, share=step.share)  # what the watcher raises ends the run
+        assert last is not None
+        return last
 
     def _prepared(self, photo: Photo, results: dict[str, Photo]) -> Photo:
         """The photo as it was filled: its damage found, cut to size, its holes grown."""
@@ -262,7 +271,13 @@ class _Run:
         )
 
     def _is_done(self, item: Item, sample: int, fingerprint: str) -> bool:
-        return self.manifest.is_done(item.name, sample, fingerprint) and files.exists(self.outputs.path(item, sample))
+        path = self.outputs.path(item, sample)
+        try:
+            return self.manifest.is_done(item.name, sample, fingerprint) and files.exists(path)
+        except OSError as e:
+            raise RunStopped(
+                f"{path}: cannot be looked at: {e.strerror or e}; the same command goes on from there"
+            ) from None
 
     def _tell(self, **changes) -> None:
         self.status = dataclasses.replace(self.status, **changes)
