@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -169,7 +169,11 @@ def explained(model: type[Settings], data: Mapping[str, Any]) -> list[tuple[tupl
         for error in e.errors():
             found.setdefault(_keys_of(model, error["loc"]), []).append(error)
         deeper = {loc[:n] for loc in found for n in range(len(loc))}
-        return [(loc, _either(model, errors)) for loc, errors in found.items() if loc not in deeper]
+        return [
+            (loc, _elsewhere(model, data, errors[0]) or _either(model, errors))
+            for loc, errors in found.items()
+            if loc not in deeper
+        ]
     return []
 
 
@@ -292,6 +296,34 @@ def _words(model: type[Settings], error: ErrorDetails) -> str:
         return f"{found}; must be {several}{context['expected']}"
     words = error["msg"].removeprefix("Input should be ").removeprefix("Value should ")
     return f"{found}; must be {words}"
+
+
+def _elsewhere(model: type[Settings], data: Mapping[str, Any], error: ErrorDetails) -> str:
+    """The words for a key that is unknown here and known elsewhere; none if it is not that."""
+    if error["type"] != "extra_forbidden":
+        return ""
+    key = str(error["loc"][-1])
+    places = [f"{path}.{key}" for path in _homes(model, key, data)]
+    return f"unknown key; it belongs to {' or '.join(places)}" if 0 < len(places) <= 2 else ""
+
+
+def _homes(model: type[BaseModel], key: str, data: Any, *, listed: bool = False) -> Iterator[str]:
+    """Where below the settings that `data` stands for a key may stand: 'stages.0.inpaint'.
+
+    Args:
+        listed: `data` is one of a list, as a stage is: what it does not name it has not.
+    """
+    for name, field in model.model_fields.items():
+        inner = _model_in(field.annotation)
+        here = data.get(name) if isinstance(data, Mapping) else None
+        if inner is None or (listed and here is None):
+            continue
+        parts = [(f"{name}.{i}", part) for i, part in enumerate(here)] if isinstance(here, list) else [(name, here)]
+        for path, part in parts:
+            if key in inner.model_fields:
+                yield path
+            deeper = _homes(inner, key, part, listed=isinstance(here, list))
+            yield from (f"{path}.{more}" for more in deeper)
 
 
 def _siblings(model: type[Settings], loc: Sequence[str | int]) -> list[str]:

@@ -87,7 +87,7 @@ class Restore(Settings):
 
 
 def restore(
-    photo: Photo,
+    photo: Photo | str | Path,
     settings: Restore | None = None,
     *,
     seed: int = 0,
@@ -97,10 +97,10 @@ def restore(
 ) -> Photo:
     """The photo, restored.
 
-        new = restore(read_photo("old.jpg"), Restore(scale=2))
+        new = restore("old.jpg", Restore(scale=2))
 
     Args:
-        photo: what its `keep` marks is filled, beside the damage that is found.
+        photo: or its file. What its `keep` marks is filled, beside the damage that is found.
         seed: another seed, another fill.
         tell: told how it goes.
 
@@ -108,9 +108,13 @@ def restore(
 
     Raises:
         WeightsError, ConfigError, RunError: as `Restore.pipeline`; RunError if a network fails.
+        ImageError: if a file cannot be read as a photo.
     """
+    from .image import Photo, read_photo
     from .single import network_failures
 
+    if not isinstance(photo, Photo):
+        photo = read_photo(photo)
     pipeline = (settings or Restore()).pipeline(device, precision, masked=photo.keep is not None)
     step = None
     with network_failures("the photo cannot be restored"):

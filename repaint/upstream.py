@@ -98,6 +98,9 @@ class _Wrong(Exception):
 
 
 def _imported(document: Document, old: dict[str, Any]) -> Imported:
+    for key in old.keys() - USED - NO_MEANING - READ_FROM_SHAPES:
+        if document.where((key,)).startswith("--set"):  # in the file it is told of; nobody sets what changes nothing
+            raise _Wrong((key,), _unknown_here(key, old))
     sets = old["data"]["eval"]
     if not isinstance(sets, dict) or len(sets) != 1:
         found = len(sets) if isinstance(sets, dict) else repr(sets)
@@ -223,6 +226,14 @@ def _ignored(old: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[str]:
     for key in data["paths"]:
         if key not in FOLDERS:
             yield f"data.eval.paths.{key} ({_unknown(key, FOLDERS)})"
+
+
+def _unknown_here(key: str, old: Mapping[str, Any]) -> str:
+    """The words for a key at the top that has no meaning there."""
+    place = next((path for path in _paths(old, ()) if len(path) > 1 and path[-1] == key), None)
+    if place:
+        return f"unknown key; it belongs to {'.'.join(map(str, place))}"
+    return _unknown(key, USED).replace("unknown", "unknown key", 1)
 
 
 def _unknown(key: str, known: Iterable[str]) -> str:

@@ -55,6 +55,14 @@ def test_good_config_is_what_it_says_and_the_rest_is_default():
 REPAINT = "stages[0].inpaint.sampler.repaint"
 ONE_LINE = {
     "unknown key": (GOOD + "sed: 1\n", "c.yml:12: sed: unknown key; did you mean 'seed'?"),
+    "key of another place": (
+        GOOD + "t_T: 1\n",
+        "c.yml:12: t_T: unknown key; it belongs to stages.0.inpaint.sampler.repaint.t_T",
+    ),
+    "key of another place, in a list": (
+        changed("  - inpaint", "  - scratches: {}\n  - inpaint") + "grow_px: 1\n",
+        "c.yml:13: grow_px: unknown key; it belongs to stages.0.scratches.grow_px or stages.1.inpaint.grow_px",
+    ),
     "unknown key like no other": (GOOD + "xyz: 1\n", "c.yml:12: xyz: unknown key; known are images, masks, *"),
     "unknown key deep inside": (
         changed("jump_length", "jump_lenght"),

@@ -184,3 +184,18 @@ def test_without_pyvips_16_bit_files_say_what_to_install(monkeypatch):
         ImageError, match=r"x: needs pyvips, as all 16-bit PNG and TIFF files do: pip install 'pyvips\[binary\]'"
     ):
         decode_photo(encode_photo(make_photo("png", 16), "png"), "x")
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"rgb": (1, 4, 5)}, r"rgb must be (3, H, W), found (1, 4, 5)"),
+        ({"rgb": (3, 4, 5), "keep": (1, 5, 4)}, r"keep must be (1, 4, 5) as its rgb is, found (1, 5, 4)"),
+        ({"rgb": (3, 4, 5), "keep": (4, 5)}, r"keep must be (1, 4, 5) as its rgb is, found (4, 5)"),
+        ({"rgb": (3, 4, 5), "alpha": (3, 4, 5)}, r"alpha must be (1, 4, 5) as its rgb is, found (3, 4, 5)"),
+    ],
+)
+def test_what_does_not_belong_together_is_no_photo(parts, said):
+    with pytest.raises(ImageError) as caught:
+        Photo(**{name: torch.ones(shape) for name, shape in parts.items()})
+    assert str(caught.value) == f"a photo's {said}"

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from repaint import Photo, Restore, RunError, read_photo, restore, restoring
+from repaint import ImageError, Photo, Restore, RunError, read_photo, restore, restoring
 from repaint.image import write_photo
 from repaint.stages.color import ColorStage
 
@@ -48,6 +48,14 @@ def test_noise_alone_is_cleaned_if_asked_for(photo, tmp_path):
     new = np.asarray(Image.open(tmp_path / "new.png")).astype(float)
     assert new.shape == smooth.shape
     assert np.abs(new - smooth).mean() < 0.8 * np.abs(noisy - smooth).mean()
+
+
+def test_python_takes_a_photo_or_its_file(photo):
+    plain = Restore(scratches=False, faces=False, strength=1)
+    assert torch.equal(restore(photo, plain).rgb, restore(read_photo(photo), plain).rgb)
+    assert torch.equal(restore(str(photo), plain).rgb, restore(read_photo(photo), plain).rgb)
+    with pytest.raises(ImageError, match="no such file"):
+        restore("nope.png", plain)
 
 
 @pytest.mark.parametrize("folder", [False, True])

@@ -108,11 +108,34 @@ def test_keys_that_change_nothing_are_listed():
 
 
 @pytest.mark.parametrize(
+    ("line", "listed"),
+    [
+        ("clip_denoise: false", "clip_denoise (unknown; did you mean 'clip_denoised'?)"),
+        ("timestep_respaceing: '9'", "timestep_respaceing (unknown; did you mean 'timestep_respacing'?)"),
+        ("xyzzy: 1", "xyzzy (unknown)"),
+    ],
+)
+def test_key_that_is_not_known_is_listed_with_what_it_may_mean(line, listed):
+    assert listed in imported(Document(f"{FACE}\n{line}\n", "old.yml")).ignored
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("t_T=20", "t_T: unknown key; it belongs to schedule_jump_params.t_T"),
+        ("gt_path=x", f"gt_path: unknown key; it belongs to {SET}.gt_path"),
+        ("clip_denoise=false", "clip_denoise: unknown key; did you mean 'clip_denoised'?"),
+        ("xyzzy=1", "xyzzy: unknown key"),
+    ],
+)
+def test_override_that_would_change_nothing_is_refused(override, said):
+    (line,) = said_of(FACE, override)
+    assert line == f"--set {override.partition('=')[0]}: {said}"
+
+
+@pytest.mark.parametrize(
     ("override", "listed"),
     [
-        ("clip_denoise=false", "clip_denoise (unknown; did you mean 'clip_denoised'?)"),
-        ("timestep_respaceing='9'", "timestep_respaceing (unknown; did you mean 'timestep_respacing'?)"),
-        ("xyzzy=1", "xyzzy (unknown)"),
         (f"{SET}.max_length=1", "data.eval.max_length (unknown; did you mean 'max_len'?)"),
         (f"{SET}.paths.gst=x", "data.eval.paths.gst (unknown; did you mean 'gts'?)"),
         ("data.train.x=1", "data.train"),
@@ -120,7 +143,7 @@ def test_keys_that_change_nothing_are_listed():
         ("use_value_logger=true", "use_value_logger"),
     ],
 )
-def test_key_that_is_not_known_is_listed_with_what_it_may_mean(override, listed):
+def test_override_of_a_key_that_changed_nothing_there_is_listed(override, listed):
     assert listed in imported(Document(FACE, "old.yml").override([override])).ignored
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..errors import ImageError
+
 ENDINGS = {
     ".png": "png",
     ".jpg": "jpeg",
@@ -41,12 +43,23 @@ class Photo:
         rgb: (3, H, W) float32 in [0, 1].
         keep: (1, H, W) bool, False = damaged; float weights in [0, 1] are a soft mask.
         alpha: (1, H, W) float32 in [0, 1], not multiplied into `rgb`.
+
+    Raises:
+        ImageError: if one of them is of another shape.
     """
 
     rgb: Tensor
     keep: Tensor | None = None
     alpha: Tensor | None = None
     meta: Meta = Meta("png")
+
+    def __post_init__(self) -> None:
+        if self.rgb.ndim != 3 or self.rgb.shape[0] != 3:
+            raise ImageError(f"a photo's rgb must be (3, H, W), found {tuple(self.rgb.shape)}")
+        for name, values in (("keep", self.keep), ("alpha", self.alpha)):
+            if values is not None and values.shape != (1, *self.rgb.shape[1:]):
+                found, wanted = tuple(values.shape), (1, *self.rgb.shape[1:])
+                raise ImageError(f"a photo's {name} must be {wanted} as its rgb is, found {found}")
 
 
 @dataclass(frozen=True, eq=False)
