@@ -73,13 +73,23 @@ def inpaint_command(
     photo: Annotated[Path, typer.Argument(help="PNG, JPEG, TIFF or WebP.")],
     mask: Annotated[Path, typer.Option(help="Of the same size; black marks what to fill.")],
     out: Annotated[Path, typer.Option(help="Where to write the result; the ending says the format.")],
-    prior: Annotated[str, typer.Option(help="A name of `repaint weights list`, or a path.")] = "base-64",
-    t_T: Annotated[int, typer.Option("--t-T", help="Steps from pure noise to image.")] = 100,
-    jump_length: Annotated[int, typer.Option(help="How far one jump climbs back up.")] = 10,
-    jump_n_sample: Annotated[int, typer.Option(help="How often each anchor is passed; 1 = no resampling.")] = 2,
+    preset: Annotated[
+        str | None, typer.Option(help="fast, balanced, quality or paper: how much work.", show_default="balanced")
+    ] = None,
+    prior: Annotated[
+        str | None, typer.Option(help="A name of `repaint weights list`, or a path.", show_default="base-128")
+    ] = None,
+    t_T: Annotated[
+        int | None, typer.Option("--t-T", help="Steps from pure noise to image, instead of a preset: 100 if others are.")
+    ] = None,
+    jump_length: Annotated[int | None, typer.Option(help="How far one jump climbs back up, likewise: 10.")] = None,
+    jump_n_sample: Annotated[
+        int | None, typer.Option(help="How often each anchor is passed, likewise: 2; 1 = no resampling.")
+    ] = None,
     spacing: Annotated[
-        str, typer.Option(help="Of the steps: quadratic = ever finer towards the image; even = as published.")
-    ] = "quadratic",
+        str | None,
+        typer.Option(help="Of the steps, likewise: quadratic = ever finer towards the image; even = as published."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Another seed, another fill.")] = 0,
     hole: Annotated[Hole, typer.Option(help="What marks the hole in the mask.")] = Hole.black,
     grow_px: Annotated[int, typer.Option(help="Enlarge the hole by this much.")] = 0,
@@ -94,9 +104,13 @@ def inpaint_command(
         typer.Option("--set", metavar="KEY=VALUE", help="Any other key of the inpaint stage, e.g. thin=1."),
     ] = None,
 ) -> None:
-    """Fill the holes of one photo; every other pixel stays as it is."""
+    """Fill the holes of one photo; every other pixel stays as it is.
+
+    Thin holes are filled at once by a mender, unless a prior, a walk of your own or the preset paper is asked for.
+    """
 
     from .config import Document, Settings, dotted_key, dumped, explained
+    from .restoring import MEND_PX, PRIOR
     from .stages.inpaint import Inpaint
     from .stages.progress import Device, Precision
 
@@ -107,13 +121,20 @@ def inpaint_command(
         precision: Precision
         inpaint: Inpaint
 
+    usual = {"t_T": 100, "jump_length": 10, "jump_n_sample": 2, "spacing": "quadratic"}
     walk = {"t_T": t_T, "jump_length": jump_length, "jump_n_sample": jump_n_sample, "spacing": spacing}
+    walk = {key: value for key, value in walk.items() if value is not None}
+    if preset is not None and walk:
+        option = next(iter(walk)).replace("_", "-")
+        raise ConfigError(f"--preset: says how to walk, and so does --{option}; leave one of them out")
+    mended = {"mender": "mender", "mend_px": MEND_PX} if not walk and prior is None and preset != "paper" else {}
     said: dict[str, Any] = {
         "device": device,
         "precision": precision,
         "inpaint": {
-            "prior": prior,
-            "sampler": {"repaint": walk},
+            "prior": prior or PRIOR,
+            "sampler": {"repaint": {**usual, **walk}} if walk else preset or "balanced",
+            **mended,
             "grow_px": grow_px,
             "feather_px": feather_px,
             "label": int(label) if label and label.isdecimal() else label,
@@ -124,7 +145,9 @@ def inpaint_command(
 
     def where(loc: Sequence[str | int]) -> str:
         place = document.where(loc[1:])
-        return f"{place}: {dotted_key(loc[1:])}" if place.startswith("--") else f"--{loc[-1]}".replace("_", "-")
+        if place.startswith("--"):
+            return f"{place}: {dotted_key(loc[1:])}"
+        return "--preset" if loc[-1] == "sampler" else f"--{loc[-1]}".replace("_", "-")
 
     if wrong := explained(Options, said):
         raise ConfigError("\n".join(f"{where(loc)}: {words}" for loc, words in wrong))

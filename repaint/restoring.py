@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from .image import Photo
 
+PRIOR = "base-128"  # what fills
 MEND_PX = 16  # what a small prior invents in holes of this size is no better than what they most likely were
 
 
@@ -31,7 +32,7 @@ class Restore(Settings):
     """What is done to a photo, in this order; nothing else in it changes."""
 
     preset: Preset = Field(default="balanced", description="how much work the filling of damage may be")
-    prior: str = Field(default="base-128", description="what fills: a name of `repaint weights list`, or a path")
+    prior: str = Field(default=PRIOR, description="what fills: a name of `repaint weights list`, or a path")
     scratches: bool = Field(default=True, description="find damage and fill it")
     sensitivity: float = Field(default=0.5, ge=0, le=1, description="of finding damage: more finds more, and errs more")
     faces: bool = Field(default=True, description="restore faces")

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import repaint.single
+from repaint.stages.inpaint import Sampler
 
 from . import tiny
 from .command import called, mask, pixels, png, read
@@ -84,9 +85,8 @@ def test_ending_says_the_format(here, out):
 
 def test_options_reach_the_settings(here, settings):
     assert called("inpaint", "photo.png", "--mask", "mask.png", "--out", "out.png").code == 0
-    usual = settings["settings"].sampler.repaint
-    assert (usual.t_T, usual.jump_length, usual.jump_n_sample) == (100, 10, 2)
-    assert settings["settings"].prior == "base-64"
+    usual = settings["settings"]
+    assert (usual.sampler, usual.prior, usual.mender) == (Sampler.model_validate("balanced"), "base-128", "mender")
     assert (settings["seed"], settings["hole"], settings["device"]) == (0, "black", "auto")
     words = "--t-T 30 --jump-length 4 --jump-n-sample 5 --seed 6 --hole white --grow-px 7 --feather-px 3 --label 9"
     more = "--device cpu --precision bfloat16 --quality 80 --prior x --set thin=1 --set sampler.repaint.n_sample=2"
@@ -99,6 +99,32 @@ def test_options_reach_the_settings(here, settings):
     assert (told["seed"], told["device"], told["precision"], told["quality"]) == (6, "cpu", "bfloat16", 80)
 
 
+@pytest.mark.parametrize(
+    ("words", "walk", "prior", "mender"),
+    [
+        ("--preset fast", "fast", "base-128", "mender"),
+        ("--preset paper", "paper", "base-128", None),
+        ("--prior x", "balanced", "x", None),
+        ("--prior x --preset quality", "quality", "x", None),
+        ("--t-T 30", {"t_T": 30, "jump_length": 10, "jump_n_sample": 2, "spacing": "quadratic"}, "base-128", None),
+        ("--spacing even", {"t_T": 100, "jump_length": 10, "jump_n_sample": 2, "spacing": "even"}, "base-128", None),
+        ("--preset fast --set mender=null", "fast", "base-128", None),
+    ],
+)
+def test_a_walk_or_a_prior_of_ones_own_fills_all_by_itself(here, settings, words, walk, prior, mender):
+    assert called("inpaint", "photo.png", "--mask", "mask.png", "--out", "out.png", *words.split()).code == 0
+    chosen = settings["settings"]
+    assert chosen.sampler == Sampler.model_validate(walk if isinstance(walk, str) else {"repaint": walk})
+    assert (chosen.prior, chosen.mender) == (prior, mender)
+
+
+def test_the_usual_fill_is_that_of_restore(here):
+    words = ("photo.png", "--mask", "mask.png", "--preset", "fast")
+    assert called("inpaint", *words, "--out", "a.png").code == 0
+    assert called("restore", *words, "--out", "b.png", "--no-scratches", "--no-faces", "--no-color").code == 0
+    assert (read(here / "a.png") == read(here / "b.png")).all()
+
+
 def test_label_may_be_random(here, settings):
     assert inpaint("--label", "random").code == 0
     assert settings["settings"].label == "random"
@@ -106,6 +132,7 @@ def test_label_may_be_random(here, settings):
 
 WRONG = {
     "jump as long as the walk": (["--jump-length", 3], "--jump-length: found 3; must be below t_T, which is 3"),
+    "preset beside a walk": (["--preset", "x"], "--preset: says how to walk, and so does --t-T; leave one of them out"),
     "no steps": (["--t-T", 0], "--t-T: found 0; must be greater than or equal to 1"),
     "feather alone": (["--feather-px", 2], r"--feather-px: found 2; must be at most grow_px \(0\): .*"),
     "unknown device": (["--device", "gpu"], "--device: found 'gpu'; must be one of 'auto', 'cpu', 'cuda' or 'mps'"),
