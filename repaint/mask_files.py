@@ -8,7 +8,7 @@ import torch
 
 from .errors import ConfigError, ImageError
 from .files import is_within, list_files
-from .image import READABLE, read_photo, write_mask
+from .image import READABLE, encode_mask, read_photo, write_mask
 from .masks import make_mask
 
 
@@ -20,7 +20,8 @@ def write_masks(
     The i-th mask is drawn from the seed `seed` + i.
 
     Raises:
-        ConfigError: if the kind is unknown, or `out` lies among the photos, which masks could overwrite.
+        ConfigError: if the kind is unknown, `out` lies among the photos, which masks could overwrite, or another file of
+            that name is there.
         ImageError: if a photo cannot be read or a mask cannot be written.
     """
     wanted: list[tuple[str, tuple[int, int]]] = [(f"{i:03}.png", sides) for i in range(count)]
@@ -39,5 +40,7 @@ def write_masks(
             keep = make_mask(kind, height, width, torch.Generator().manual_seed(seed + i))
         except ValueError as e:
             raise ConfigError(str(e)) from None
+        if (out / name).is_file() and (out / name).read_bytes() != encode_mask(keep):
+            raise ConfigError(f"--out {out}: {name} is there, and another; choose another folder")
         write_mask(out / name, keep)
     return len(wanted)

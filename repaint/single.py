@@ -44,10 +44,6 @@ def inpaint_file(
     """
     picture = opened(photo, mask, out, hole=hole, say=say, max_pixels=max_pixels)
     assert picture.keep is not None
-    if picture.keep.all():
-        say(f"{mask}: marks nothing to fill ({hole} marks the hole); the photo is written unchanged")
-    elif not picture.keep.any():
-        say(f"{mask}: keeps nothing; all of the picture is invented")
     stage = settings.build(device, precision)
     for remark in stage.remarks:
         say(remark)
@@ -93,6 +89,10 @@ def opened(
         raise ImageError(f"{mask}: the mask is {w} x {h} px, the photo {W} x {H}; they must be of one size")
     for warning in marks.warnings:
         say(warning)
+    if marks.keep.all():
+        say(f"{mask}: marks nothing to fill ({hole} marks the hole)")
+    elif not marks.keep.any():
+        say(f"{mask}: keeps nothing; all of the picture is invented")
     return replace(picture, keep=marks.keep)
 
 

@@ -218,7 +218,7 @@ def test_mask_without_a_hole_gives_the_photo_and_says_so(here):
     code, _, lines = inpaint()
     assert code == 0
     assert lines == [
-        "repaint: mask.png: marks nothing to fill (black marks the hole); the photo is written unchanged",
+        "repaint: mask.png: marks nothing to fill (black marks the hole)",
         "repaint: wrote out.png",
     ]
     assert (read(here / "out.png") == pixels()).all()

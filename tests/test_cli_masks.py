@@ -48,6 +48,17 @@ def test_masks_of_one_seed_are_the_same_and_of_another_are_not(tmp_path):
     assert a[0] != c[0]
 
 
+def test_a_mask_that_is_there_is_not_written_over_by_another(tmp_path):
+    words = ("masks", "strokes", "--size", 32, "--out", tmp_path)
+    assert called(*words).code == 0
+    assert called(*words).code == 0  # the same again
+    before = (tmp_path / "000.png").read_bytes()
+    said = called(*words, "--seed", 1)
+    assert said.code == 2
+    assert said.error == f"--out {tmp_path}: 000.png is there, and another; choose another folder"
+    assert (tmp_path / "000.png").read_bytes() == before
+
+
 def test_masks_need_not_be_square(tmp_path):
     said = called("masks", "half", "--out", tmp_path, "--width", 48, "--height", 20)
     assert said.lines == [f"repaint: wrote 1 half mask to {tmp_path}"]
