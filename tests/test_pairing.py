@@ -81,6 +81,23 @@ def test_images_without_a_mask_are_named_up_to_three_and_counted(tmp_path, count
     assert refusal(tmp_path) == words
 
 
+def test_images_without_a_mask_are_remarked_upon_where_damage_is_found(tmp_path):
+    touch(tmp_path / "images", "a.png", "b.png")
+    touch(tmp_path / "masks", "b.png", "c.png")
+    found = {"images": str(tmp_path / "images"), "masks": str(tmp_path / "masks"), "output": str(tmp_path / "out")}
+    config = RunConfig.model_validate({**found, "stages": [{"scratches": {}}, {"inpaint": {}}]})
+    items, remarks = paired(config)
+    assert [item.mask and Path(item.mask).name for item in items] == [None, "b.png"]
+    assert [remark.replace(str(tmp_path), "DIR") for remark in remarks] == [
+        "a.png of DIR/images has no mask of the same name in DIR/masks: there the damage that is found is filled, "
+        "and no more",
+        "c.png of DIR/masks has no image and is not used",
+    ]
+    (tmp_path / "masks" / "b.png").unlink()
+    with pytest.raises(RunError, match="have no mask of the same name"):
+        paired(config)
+
+
 @pytest.mark.parametrize(
     ("count", "words"),
     [

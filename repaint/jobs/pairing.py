@@ -45,7 +45,8 @@ def paired(config: RunConfig) -> tuple[list[Item], list[str]]:
     """The images of a run with their masks, and remarks about what is left over.
 
     Raises:
-        RunError: if a folder is missing or empty, an image has no mask, or two images would share a result.
+        RunError: if a folder is missing or empty, an image has no mask and no stage finds damage, or two images would
+            share a result.
     """
     images = _listed(config.images, "images")
     masks = _listed(config.masks, "masks") if config.masks is not None else []
@@ -77,7 +78,7 @@ def paired(config: RunConfig) -> tuple[list[Item], list[str]]:
     return chosen, remarks
 
 
-def _by_stem(images: Sequence[str], masks: Sequence[str], config: RunConfig) -> tuple[list[str], list[str]]:
+def _by_stem(images: Sequence[str], masks: Sequence[str], config: RunConfig) -> tuple[list[str | None], list[str]]:
     found: dict[str, str] = {}
     for mask in masks:
         stem = _stem(mask)
@@ -85,12 +86,18 @@ def _by_stem(images: Sequence[str], masks: Sequence[str], config: RunConfig) -> 
             raise RunError(f"{config.masks}: {found[stem]} and {mask} are both masks of {stem}; keep one")
         found[stem] = mask
     alone = [name for name in images if _stem(name) not in found]
+    remarks = []
     if alone:
-        raise RunError(f"{_names(alone)} of {config.images} {_have(alone)} no mask of the same name in {config.masks}")
+        words = f"{_names(alone)} of {config.images} {_have(alone)} no mask of the same name in {config.masks}"
+        finds = any(stage.scratches is not None for stage in config.stages)
+        if not finds or len(alone) == len(images):
+            raise RunError(words)
+        remarks.append(f"{words}: there the damage that is found is filled, and no more")
     stems = {_stem(name) for name in images}
     spare = [mask for mask in masks if _stem(mask) not in stems]
-    remarks = [f"{_names(spare)} of {config.masks} {_have(spare)} no image and {_are(spare)} not used"] if spare else []
-    return [found[_stem(name)] for name in images], remarks
+    if spare:
+        remarks.append(f"{_names(spare)} of {config.masks} {_have(spare)} no image and {_are(spare)} not used")
+    return [found.get(_stem(name)) for name in images], remarks
 
 
 def _listed(place: str | None, key: str) -> list[str]:
