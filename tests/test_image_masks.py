@@ -7,6 +7,7 @@ from PIL import Image
 
 from repaint.errors import ImageError
 from repaint.image import decode_mask, encode_mask, read_mask, write_mask
+from repaint.masks import make_mask
 
 from .pictures import make_exif, rng, saved
 
@@ -49,6 +50,14 @@ def test_a_mask_is_turned_like_the_photo():
     image = Image.fromarray(np.array([[255, 0, 0]], np.uint8))
     data = saved(image, "PNG", exif=make_exif(Orientation=6))
     assert decode_mask(data, "m").keep.tolist() == [[[True], [False], [False]]]
+
+
+def test_a_picture_to_be_expanded_is_not_suspected():
+    for sides in ((64, 64), (300, 200), (101, 77)):
+        keep = make_mask("expand", *sides, torch.Generator())
+        assert decode_mask(encode_mask(keep), "m.png").warnings == ()
+        (line,) = decode_mask(encode_mask(keep.roll(4, 1)), "m.png").warnings
+        assert "looks inverted" in line
 
 
 def test_an_inverted_mask_is_suspected():

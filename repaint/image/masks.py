@@ -71,7 +71,12 @@ def write_mask(path: str | Path, keep: Tensor) -> None:
 def _looks_inverted(is_kept: Tensor) -> bool:
     hole = ~is_kept[0]
     border = torch.cat([hole[0], hole[-1], hole[1:-1, 0], hole[1:-1, -1]])
-    return 0.5 < hole.float().mean().item() < 1 and border.float().mean().item() >= 0.9
+    if not 0.5 < hole.float().mean().item() < 1 or border.float().mean().item() < 0.9:
+        return False
+    expanded = torch.zeros_like(hole)  # the paper's `expand` is not inverted: of each side the middle quarter is kept
+    (H, W), (top, left) = hole.shape, ((n - n // 4) // 2 for n in hole.shape)
+    expanded[top : top + H // 4, left : left + W // 4] = True
+    return not torch.equal(is_kept[0], expanded)
 
 
 def _looks_soft(light: Tensor) -> bool:
