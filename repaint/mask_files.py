@@ -20,8 +20,8 @@ def write_masks(
     The i-th mask is drawn from the seed `seed` + i.
 
     Raises:
-        ConfigError: if the kind is unknown, `out` lies among the photos, which masks could overwrite, or there is another
-            file of that name.
+        ConfigError: if the kind is unknown, `out` lies among the photos, which masks could overwrite, or another file
+            of that name is there.
         ImageError: if a photo cannot be read or a mask cannot be written.
     """
     wanted: list[tuple[str, tuple[int, int]]] = [(f"{i:03}.png", sides) for i in range(count)]

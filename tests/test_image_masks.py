@@ -62,7 +62,7 @@ def test_a_picture_to_be_expanded_is_not_suspected():
 
 def test_an_inverted_mask_is_suspected():
     strokes = np.zeros((40, 40), np.uint8)
-    strokes[15:25, 15:25] = 255
+    strokes[12:22, 15:25] = 255
     black, white = mask_bytes(strokes), mask_bytes(255 - strokes)
     (line,) = decode_mask(black, "m.png").warnings
     assert line.startswith("m.png: the mask looks inverted")

@@ -51,3 +51,14 @@ def test_held_out_windows_are_looked_at_over_all_levels_whatever_the_batch(confi
 
     PriorTask(config()).measured(Spy(), [(x,) for x in torch.zeros(8, 3, 8, 8).split(batch)])
     assert sorted(seen) == torch.linspace(0, 999, 8).round().long().tolist()
+
+
+def test_a_training_whose_time_is_up_says_so_and_goes_on_when_started_again(config):  # noqa: F811
+    told = []
+    short = config(max_minutes=1e-9)
+    assert Path(train_prior(short, told.append)).exists()
+    assert [s.remark for s in told if s.remark] == ["time is up (max_minutes: 1e-09); started again, it goes on"]
+    told.clear()
+    train_prior(config(), told.append)
+    assert told[-1].step == told[-1].steps
+    assert not any(s.remark for s in told)

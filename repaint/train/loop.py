@@ -241,7 +241,9 @@ def _train(config: Training, task: Task, watch: Watch, accelerator: Accelerator)
             if anywhere(interrupted()):
                 keep()
                 raise KeyboardInterrupt
-        if not history or history[-1]["step"] != step:  # time was up between two looks
+        if step < config.steps:
+            watch(status(remark=f"time is up (max_minutes: {config.max_minutes:g}); started again, it goes on"))
+        if not history or history[-1]["step"] != step:
             watch(status(measured=look()))
     accelerator.wait_for_everyone()
     if is_main:
