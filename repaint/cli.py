@@ -5,6 +5,8 @@ Nothing heavy is imported before it is needed: help and config errors answer at 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,7 +82,8 @@ def inpaint_command(
         str | None, typer.Option(help="A name of `repaint weights list`, or a path.", show_default="base-128")
     ] = None,
     t_T: Annotated[
-        int | None, typer.Option("--t-T", help="Steps from pure noise to image, instead of a preset: 100 if others are.")
+        int | None,
+        typer.Option("--t-T", help="Steps from pure noise to image, instead of a preset: 100 if others are."),
     ] = None,
     jump_length: Annotated[int | None, typer.Option(help="How far one jump climbs back up, likewise: 10.")] = None,
     jump_n_sample: Annotated[
@@ -298,6 +301,14 @@ def parsed(app: typer.Typer, name: str) -> None:
     """Call an app with the words it was started with; a wrong one is one line and exit code 2."""
     try:
         code = app(prog_name=name, standalone_mode=False)
+        sys.stdout.flush()
+    except OSError as e:
+        if e.errno != errno.ENOSPC:
+            raise
+        say(f"cannot print: {e.strerror}")
+        with contextlib.suppress(OSError):
+            sys.stdout.close()  # or the interpreter would try once more, and complain
+        code = NOTHING_STARTED
     except Exception as e:  # the parser's own, whose classes typer does not name
         if not hasattr(e, "format_message"):
             raise

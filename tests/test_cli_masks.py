@@ -2,7 +2,10 @@
 
 import json
 import re
+import subprocess
+import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -225,3 +228,11 @@ def test_words_the_parser_does_not_know_are_exit_2(words):
     said = called(*words)
     assert said.code == 2
     assert "Usage: " in said.lines[0]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("words", [("schema",), ("--version",), ("weights", "list")])
+def test_output_that_cannot_be_printed_is_one_line(words):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "repaint", *words], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (2, "repaint: cannot print: No space left on device\n")
