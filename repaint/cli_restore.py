@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .answers import GOES_ON, INTERRUPTED, LARGEST_SEED, Hole, answers, say
-from .errors import ConfigError
+from .errors import ConfigError, ImageError
 
 
 @answers(GOES_ON)
@@ -89,6 +89,8 @@ def restore_command(
     if keep_format:
         raise ConfigError("--keep-format: is for folders; the ending of --out says the format of one photo")
     file, result = Path(photo), Path(out)
+    if not file.exists():
+        raise ImageError(f"{photo}: no such file or folder")
     if result.suffix.lower() not in ENDINGS:
         raise ConfigError(f"--out {out}: ending {result.suffix!r} is not a format; must be one of {', '.join(ENDINGS)}")
     from .terminal import restore_bar
