@@ -220,7 +220,14 @@ MISTAKES: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {
             "if not known:",
         ),
     ),
+    ("jobs/pairing.py", "test_pairing.py"): (
+        ("a folder of masks for other photos is taken", "if not finds or len(alone) == len(images):", "if not finds:"),
+    ),
+    ("train/scratches.py", "test_train_scratches.py"): (
+        ("quarters of a mosaic upright", "torch.cat([left, right], 2)", "torch.cat([left, right], 1)"),
+    ),
     ("stages/together.py", "test_together.py"): (
+        ("hints count for nothing", "if self.hinted:", "if False:"),
         (
             "a coarse mark is as wide as its pixels",
             "torch.minimum(torch.maximum(gaps, thick), coarse), coarse",

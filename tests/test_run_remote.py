@@ -14,6 +14,7 @@ import pytest
 from repaint import files
 from repaint.errors import RunError, RunStopped
 from repaint.jobs import RunConfig
+from repaint.jobs.manifest import SO_MANY, Manifest, Record
 from repaint.jobs.running import run
 
 from .test_run import config, dataset, lines, results
@@ -153,8 +154,10 @@ def test_a_remote_run_gives_the_bytes_of_a_local_one(bucket, local, root):
     assert set(below(bucket, f"{root}/out")) - set(results(local / "out")) == {
         "config.yml",
         "manifest.jsonl",
+        "manifest.latest.jsonl",
         "report.html",
     }
+    assert bucket.objects[f"{root}/out/manifest.latest.jsonl"] == b""
 
 
 def test_images_there_may_have_results_here(bucket, local):
@@ -178,6 +181,37 @@ def test_a_remote_run_that_was_stopped_goes_on(bucket, local):
     assert (report.done, report.skipped) == (2, 1)
     assert pictures(bucket, "gs://bucket/out") == results(local / "out")
     assert bucket.objects["gs://bucket/out/manifest.jsonl"].count(b'"done"') == 3
+
+
+def test_records_of_a_bucket_are_many_small_objects_and_seldom_a_large_one(bucket, monkeypatch):
+    written = []
+    monkeypatch.setattr(files, "write_bytes", lambda path, data: written.append((path, data)) or store(path, data))
+    store = bucket.objects.__setitem__
+    manifest = Manifest("gs://bucket/out")
+    records = [Record(f"{i}.png", 0, "done", "f", i, "w") for i in range(2 * SO_MANY + 20)]
+    for record in records:
+        manifest.add(record)
+        assert Manifest("gs://bucket/out").records == manifest.records  # nothing is lost by a kill
+    assert sum(path == manifest.path for path, _ in written) == 2
+    written.clear()
+    manifest.settle()
+    manifest.settle()
+    assert [path for path, data in written if data] == [manifest.path]
+    assert list(Manifest("gs://bucket/out").records.values()) == records
+
+
+@pytest.mark.parametrize("lost", ["manifest.jsonl", "manifest.latest.jsonl"])
+def test_a_bucket_that_fails_while_records_settle_loses_none(bucket, lost):
+    manifest = Manifest("gs://bucket/out")
+    for i in range(SO_MANY - 1):
+        manifest.add(Record(f"{i}.png", 0, "done", "f", i, "w"))
+    bucket.refuses = (f"/{lost}",)
+    with pytest.raises(OSError, match="403"):
+        manifest.add(Record("last.png", 0, "done", "f", 1, "w"))
+    bucket.refuses = ()
+    assert len(Manifest("gs://bucket/out").records) >= SO_MANY - 1
+    manifest.settle()
+    assert len(Manifest("gs://bucket/out").records) == SO_MANY
 
 
 def test_one_remote_file_is_a_run_of_one(bucket, local):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -12,6 +13,8 @@ from .. import files
 from ..errors import RunError
 
 NAME = "manifest.jsonl"
+LATEST = "manifest.latest.jsonl"  # of a bucket, whose objects cannot grow: lines that are not in the manifest yet
+SO_MANY = 100  # of those, at most
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,13 @@ class Manifest:
     """The records of an output folder; the last one of each sample counts."""
 
     def __init__(self, folder: str) -> None:
-        self.path = files.join(folder, NAME)
+        self.path, self._latest_path = files.join(folder, NAME), files.join(folder, LATEST)
         self.records: dict[tuple[str, int], Record] = {}
-        *self._lines, torn = self._read().split(b"\n")
+        *self._lines, torn = self._read(self.path).split(b"\n")
+        self._latest: list[bytes] = []
+        if files.is_remote(self.path):
+            *self._latest, _ = self._read(self._latest_path).split(b"\n")
+            self._lines += self._latest
         if torn:  # by a kill
             self._rewrite()
         for number, line in enumerate(self._lines, 1):
@@ -69,7 +76,11 @@ class Manifest:
         self._lines.append(text.encode(errors="backslashreplace"))  # a name that is not UTF-8, as JSON escapes it
         line = self._lines[-1] + b"\n"
         if files.is_remote(self.path):
-            self._rewrite()  # objects cannot grow
+            self._latest.append(self._lines[-1])
+            if len(self._latest) >= SO_MANY:
+                self.settle()
+            else:
+                files.write_bytes(self._latest_path, _text(self._latest))
             return
         handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
@@ -79,11 +90,22 @@ class Manifest:
         finally:
             os.close(handle)
 
-    def _read(self) -> bytes:
+    def settle(self) -> None:
+        """Bring into the manifest what is not in it yet; a line that a failure leaves in both counts once."""
+        if self._latest:
+            self._rewrite()
+            files.write_bytes(self._latest_path, b"")
+            self._latest = []
+
+    def _read(self, path: str) -> bytes:
         try:
-            return files.read_bytes(self.path) if files.exists(self.path) else b""
+            return files.read_bytes(path) if files.exists(path) else b""
         except OSError as e:
-            raise RunError(f"{self.path}: cannot be read: {e.strerror or e}") from None
+            raise RunError(f"{path}: cannot be read: {e.strerror or e}") from None
 
     def _rewrite(self) -> None:
-        files.write_bytes(self.path, b"".join(line + b"\n" for line in self._lines))
+        files.write_bytes(self.path, _text(self._lines))
+
+
+def _text(lines: Sequence[bytes]) -> bytes:
+    return b"".join(line + b"\n" for line in lines)

@@ -153,6 +153,7 @@ class _Run:
                 self._make(batch)
         finally:
             with contextlib.suppress(OSError, RepaintError):
+                self.manifest.settle()
                 self._write_report()
         wanted = {(item.name, sample) for item in self.items for sample in range(self.config.samples)}
         s = self.status
