@@ -14,10 +14,10 @@ from .command import called
 
 @pytest.fixture
 def photo(tmp_path):
-    """A smooth grey photo of 72 x 60 px with one white scratch."""
-    y, x = np.mgrid[:60, :72]
-    pixels = (90 + 40 * np.sin(x / 14) + 30 * np.cos(y / 11)).astype(np.uint8)
-    pixels[20:22, 8:60] = 255
+    """A smooth grey photo of 144 x 120 px with one white scratch."""
+    y, x = np.mgrid[:120, :144]
+    pixels = (90 + 40 * np.sin(x / 28) + 30 * np.cos(y / 22)).astype(np.uint8)
+    pixels[40:42, 16:120] = 255
     Image.fromarray(pixels).save(tmp_path / "old.png")
     return tmp_path / "old.png"
 
@@ -27,16 +27,16 @@ def test_a_scratch_is_filled_and_a_grey_photo_stays_grey(photo, tmp_path):
     assert said.code == 0, said.error
     old, new = (np.asarray(Image.open(p)) for p in (photo, tmp_path / "new.png"))
     assert new.shape == old.shape
-    assert new[20:22, 10:58].max() < 250
+    assert new[40:42, 18:118].max() < 250
     changed = (new != old).mean()
-    assert 0.02 < changed < 0.15
+    assert 0.01 < changed < 0.08
     assert any("damage found on" in line for line in said.lines)
 
 
 def test_enlarging_alone_leaves_the_rest_out(photo, tmp_path):
     words = ("--no-scratches", "--no-faces", "--no-color", "--scale", "2")
     assert called("restore", photo, "--out", tmp_path / "new.png", *words).code == 0
-    assert np.asarray(Image.open(tmp_path / "new.png")).shape[:2] == (120, 144)
+    assert np.asarray(Image.open(tmp_path / "new.png")).shape[:2] == (240, 288)
 
 
 def test_noise_alone_is_cleaned_if_asked_for(photo, tmp_path):
@@ -93,7 +93,7 @@ def test_a_photo_that_is_not_there_is_one_line_though_the_result_is(tmp_path, ph
 @pytest.mark.parametrize("which", ["photo", "mask"])
 def test_what_is_read_is_never_overwritten(photo, tmp_path, which):
     mask = tmp_path / "mask.png"
-    Image.new("L", (72, 60), 255).save(mask)
+    Image.new("L", (144, 120), 255).save(mask)
     said = called("restore", photo, "--mask", mask, "--out", photo if which == "photo" else mask)
     assert said.code == 2
     assert said.error.endswith(f"is the {which}, which would be overwritten; choose another name")
@@ -150,8 +150,8 @@ def test_stages_of_a_folder_are_never_written_over_other_files(photo, tmp_path):
 
 
 def test_what_a_mask_marks_is_not_said_to_be_found(photo, tmp_path):
-    mask = np.full((60, 72), 255, np.uint8)
-    mask[30:60] = 0
+    mask = np.full((120, 144), 255, np.uint8)
+    mask[60:120] = 0
     Image.fromarray(mask).save(tmp_path / "mask.png")
     words = ("--mask", tmp_path / "mask.png", "--preset", "fast", "--no-faces", "--no-color")
     (line,) = (s for s in called("restore", photo, "--out", tmp_path / "new.png", *words).lines if "damage found" in s)
@@ -190,7 +190,7 @@ def test_a_photo_with_too_many_pixels_is_refused_until_more_are_allowed(photo, t
     said = called(command, photo, *words, "--max-megapixels", "0.004")
     assert said.code != 0
     assert any("0.004" in line and "max_megapixels" in line for line in said.lines)
-    assert called(command, photo, *words, "--max-megapixels", "0.005").code == 0
+    assert called(command, photo, *words, "--max-megapixels", "0.02").code == 0
 
 
 def test_a_bucket_is_a_folder(tmp_path, monkeypatch):

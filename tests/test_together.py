@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from repaint.stages.together import Together
+from repaint.stages.together import HINTED, Together
 
 
 def test_neighbouring_sizes_must_agree_by_default():
@@ -20,6 +20,17 @@ def test_neighbouring_sizes_must_agree_by_default():
     assert together("max", 0.8, 0.1, 0.5, 0.9) == pytest.approx(0.9)
     assert together("mean", 0.8, 0.1, 0.5, 0.9) == pytest.approx(0.575)
     assert together("neighbours", 0.9) == pytest.approx(0.9)
+
+
+def test_the_largest_of_sizes_that_were_shown_hints_counts_most():
+    maps = Together("neighbours", hinted=True)
+    for p in (0.8, 0.1, 0.5, 0.9):
+        maps.add(torch.full((1, 1, 2, 2), p))
+    assert maps.map().flatten()[0].item() == pytest.approx(HINTED * 0.9 + (1 - HINTED) * 0.5)
+    maps = Together("neighbours", hinted=True)
+    for p in (0.8, 0.7, 0.1):  # what only smaller sizes see still has to be seen by two
+        maps.add(torch.full((1, 1, 2, 2), p))
+    assert maps.map().flatten()[0].item() == pytest.approx(0.75)
 
 
 def seen_in(*marks: tuple[tuple[int, int], float]) -> Tensor:

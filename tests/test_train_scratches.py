@@ -228,6 +228,26 @@ def test_windows_aged_at_half_their_size_have_damage_in_squares():
         assert torch.equal(truth, truth[:, ::2, ::2].repeat_interleave(2, 1).repeat_interleave(2, 2))
 
 
+def test_a_mosaic_is_four_windows_of_half_the_size():
+    make, small = AgedWindow(96, mosaic=1, clean_share=0), AgedWindow(48, clean_share=0)
+    g = seeded(3)
+    light, truth = make(GREY, g)
+    assert light.shape == truth.shape == (1, 96, 96)
+    g = seeded(3)
+    torch.rand((), generator=g)  # whether it is one
+    for rows, columns in ((0, 0), (0, 48), (48, 0), (48, 48)):
+        alone = small(GREY, g)
+        for whole, quarter in zip((light, truth), alone, strict=True):
+            assert torch.equal(whole[:, rows : rows + 48, columns : columns + 48], quarter)
+
+
+@pytest.mark.parametrize(("size", "half"), [(62, "31"), (97, "48.5")])
+def test_windows_too_small_for_a_mosaic_are_refused(size, half):
+    settings = {"output": "out", "data": [{"folder": "photos"}], "size": size, "sizes": 1, "mosaic": 0.5}
+    with pytest.raises(ValueError, match=f"windows of {size} px cannot be made of four of {half} px"):
+        TrainScratches.model_validate(settings)
+
+
 # --- looking at several sizes ---
 
 

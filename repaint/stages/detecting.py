@@ -196,7 +196,7 @@ class Finder:
     def _looks(self, photo: Photo) -> Iterator[Tensor | None]:
         """None after every tile, of all sizes; at last the map of probabilities, (1, H, W)."""
         light = luma(photo.rgb)[None]
-        together = Together(self.settings.combine)
+        together = Together(self.settings.combine, self.hinted)
         found = None
         for size in reversed(self._sizes(photo)):
             x = resized(light, *size).clamp(0, 1)

@@ -14,6 +14,7 @@ from ..archs.scratch_net import hint
 
 NEAR, THICK = 2, 7  # pixels of the smaller copy: how far a finer mark reaches, and what it cannot outline
 AS_GOOD = 0.6  # a finer mark as probable as this is as good as any
+HINTED = 0.85  # share of the largest size in its mean with the next, where it was shown what the next one found
 
 
 @dataclass(eq=False)
@@ -23,9 +24,13 @@ class Together:
     max: the surest; mean: all must agree; neighbours: the surest mean of two sizes, one half the other. There a
     scratch that is seen in several sizes is as wide as in the finest of them: a small copy shows that it is there, and
     makes it as wide as its own pixels.
+
+    Attributes:
+        hinted: each size was shown what the one before had found; then the largest counts most in its mean.
     """
 
     how: Literal["neighbours", "max", "mean"]
+    hinted: bool = False
     maps: list[Tensor] = field(default_factory=list)
 
     def add(self, found: Tensor) -> None:
@@ -43,6 +48,8 @@ class Together:
         if len(self.maps) == 1:
             return self.maps[0]
         *coarser, found = ((fine + hint(coarse, fine)) / 2 for coarse, fine in pairwise(self.maps))
+        if self.hinted:
+            found = self.maps[-1].lerp(hint(self.maps[-2], self.maps[-1]), 1 - HINTED)
         for pair in reversed(coarser):
             found = torch.maximum(found, hint(outlined(pair, found), found))
         return found

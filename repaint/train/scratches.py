@@ -51,7 +51,9 @@ class AgedWindow:
     none. Unsaid is damage that its surroundings hide (`degrade.seen`), the soft rim of other damage, what is thick and
     yet shows the picture below, and a stain so strong that it hides as much as a hole does. A share of the windows is
     damaged as others are, and not aged beside that: sharp. In these no wires are drawn, for a drawn wire that has not
-    weathered with its picture is what a scratch is.
+    weathered with its picture is what a scratch is. Another share is a mosaic (Bochkovskiy et al. 2020, section 3.3):
+    four windows of half the size, for a photograph may be a thumbnail or a large scan, and all lengths of damage grow
+    with the size of what is aged.
     """
 
     size: int
@@ -62,10 +64,18 @@ class AgedWindow:
     enlarged: float = 0.0
     new_share: float = 0.0
     flip: bool = False
+    mosaic: float = 0.0
 
     def __call__(self, picture: Picture, g: Generator) -> tuple[Tensor, Tensor]:
-        enlarge = 2 if happens(g, self.enlarged) and self.size >= 2 * SMALLEST_PX else 1
-        image = (varied(cut(picture, self.size // enlarge, g), g, flip=self.flip, grey_share=0) + 1) / 2
+        if self.mosaic and happens(g, self.mosaic):
+            quarters = [self._aged(picture, self.size // 2, g) for _ in range(4)]
+            light, truth = (_side_by_side(part) for part in zip(*quarters, strict=True))
+            return light, truth
+        return self._aged(picture, self.size, g)
+
+    def _aged(self, picture: Picture, size: int, g: Generator) -> tuple[Tensor, Tensor]:
+        enlarge = 2 if happens(g, self.enlarged) and size >= 2 * SMALLEST_PX else 1
+        image = (varied(cut(picture, size // enlarge, g), g, flip=self.flip, grey_share=0) + 1) / 2
         if self.flip:
             image = torch.rot90(image, pick(g, (0, 1, 2, 3)), (1, 2)).contiguous()
         is_new = happens(g, self.new_share)
@@ -122,6 +132,11 @@ def smaller(truth: Tensor, times: int) -> Tensor:
         return truth
     damage, any_unsaid = F.avg_pool2d((truth > 0).float(), times), F.max_pool2d((truth < 0).float(), times)
     return torch.where(damage >= 0.5, 1.0, torch.where((damage > 0) | (any_unsaid > 0), -1.0, 0.0))
+
+
+def _side_by_side(quarters: Sequence[Tensor]) -> Tensor:
+    above, below = (torch.cat([left, right], 2) for left, right in (quarters[:2], quarters[2:]))
+    return torch.cat([above, below], 1)
 
 
 def _repeated(x: Tensor, times: int) -> Tensor:
@@ -194,6 +209,7 @@ class ScratchTask:
             *(c.size, stamps, c.strength, c.clean_share if training else 0.5, c.lookalikes, c.enlarged),
             new_share=c.new_share,
             flip=c.flip and training,
+            mosaic=c.mosaic,
         )
         return Pictures(sources, make, seed=seed, count=count, cache_mb=c.cache_mb)
 
@@ -224,7 +240,9 @@ class ScratchTask:
 
     def _found(self, network: nn.Module, image: Tensor) -> Tensor:
         assert isinstance(network, ScratchNet)
-        together = Together(Scratches().combine)  # as the stage has it, whose threshold this gives
+        together = Together(
+            Scratches().combine, network.config.hinted
+        )  # as the stage has it, whose threshold this gives
         for logits in looks(network, image, self.config.sizes):
             together.add(torch.sigmoid(logits))
         return together.map()

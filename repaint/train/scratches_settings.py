@@ -7,6 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from .settings import PatchNetwork, Training
 
 LEAST_PX = 8
+LEAST_AGED_PX = 32
 
 
 class ScratchNetwork(PatchNetwork):
@@ -18,7 +19,7 @@ class ScratchNetwork(PatchNetwork):
 class TrainScratches(Training):
     """A detector of damage in photographs, trained on new ones that were aged."""
 
-    size: int = Field(default=256, ge=32, description="px of the windows that are aged")
+    size: int = Field(default=256, ge=LEAST_AGED_PX, description="px of the windows that are aged")
     network: ScratchNetwork = ScratchNetwork()
     stamps: str | None = Field(
         default=None, description="a folder of grey images of damage, white = damaged; if none, damage is drawn alone"
@@ -40,6 +41,12 @@ class TrainScratches(Training):
     enlarged: float = Field(
         default=0.2, ge=0, le=1, description="share of windows aged at half their size: thick damage, as in large scans"
     )
+    mosaic: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of windows that are four of half the size, for damage and things of other sizes",
+    )
     sizes: int = Field(
         default=3,
         ge=1,
@@ -60,6 +67,14 @@ class TrainScratches(Training):
         if size >> (sizes - 1) < LEAST_PX:
             raise ValueError(f"found {sizes}; the smallest of so many sizes of {size} px has less than {LEAST_PX} px")
         return sizes
+
+    @field_validator("mosaic")
+    @classmethod
+    def _divides(cls, mosaic: float, info: ValidationInfo) -> float:
+        size = info.data.get("size", 2 * LEAST_AGED_PX)
+        if mosaic and (size % 2 or size < 2 * LEAST_AGED_PX):
+            raise ValueError(f"found {mosaic:g}; windows of {size} px cannot be made of four of {size / 2:g} px")
+        return mosaic
 
     @field_validator("network")
     @classmethod

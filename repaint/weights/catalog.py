@@ -206,8 +206,8 @@ CATALOG: tuple[Entry, ...] = (
         "scratches",
         "scratches",
         "scratches, hairs, dust, folds, tears; small; comes with the package",
-        sha256="267133422f9909b5f585bd97c246a6856f800b150a210425132f1208412917fc",
-        size_bytes=9_650_888,
+        sha256="c54fe9241a0bb09c43b4de38a170aacd8ec4d7bbc8c8bc56e7396effea585eb4",
+        size_bytes=9_650_912,
     ),
     Entry(
         name="bopbtl-scratches",
