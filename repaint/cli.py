@@ -122,7 +122,6 @@ def inpaint_command(
 
         device: Device
         precision: Precision
-        inpaint: Inpaint
 
     usual = {"t_T": 100, "jump_length": 10, "jump_n_sample": 2, "spacing": "quadratic"}
     walk = {"t_T": t_T, "jump_length": jump_length, "jump_n_sample": jump_n_sample, "spacing": spacing}
@@ -131,28 +130,24 @@ def inpaint_command(
         option = next(iter(walk)).replace("_", "-")
         raise ConfigError(f"--preset: says how to walk, and so does --{option}; leave one of them out")
     mended = {"mender": "mender", "mend_px": MEND_PX} if not walk and prior is None and preset != "paper" else {}
-    said: dict[str, Any] = {
-        "device": device,
-        "precision": precision,
-        "inpaint": {
-            "prior": prior or PRIOR,
-            "sampler": {"repaint": {**usual, **walk}} if walk else preset or "balanced",
-            **mended,
-            "grow_px": grow_px,
-            "feather_px": feather_px,
-            "label": int(label) if label and label.isdecimal() else label,
-        },
+    said = {"device": device, "precision": precision}
+    stage: dict[str, Any] = {
+        "prior": prior or PRIOR,
+        "sampler": {"repaint": {**usual, **walk}} if walk else preset or "balanced",
+        **mended,
+        "grow_px": grow_px,
+        "feather_px": feather_px,
+        "label": int(label) if label and label.isdecimal() else label,
     }
-    document = Document(dumped(said["inpaint"]), "options").override(set_ or [])
-    said["inpaint"] = document.data
+    document = Document(dumped(stage), "options").override(set_ or [])
 
     def where(loc: Sequence[str | int]) -> str:
-        place = document.where(loc[1:])
+        place = document.where(loc)
         if place.startswith("--"):
-            return f"{place}: {dotted_key(loc[1:])}"
+            return f"{place}: {dotted_key(loc)}"
         return "--preset" if loc[-1] == "sampler" else f"--{loc[-1]}".replace("_", "-")
 
-    if wrong := explained(Options, said):
+    if wrong := [*explained(Options, said), *explained(Inpaint, document.data)]:
         raise ConfigError("\n".join(f"{where(loc)}: {words}" for loc, words in wrong))
     from .image import ENDINGS
 
@@ -168,7 +163,7 @@ def inpaint_command(
             photo,
             mask,
             out,
-            options.inpaint,
+            Inpaint.model_validate(document.data),
             seed=seed,
             hole=hole.value,
             device=options.device,

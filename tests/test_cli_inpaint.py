@@ -140,6 +140,10 @@ WRONG = {
     "label in words": (["--label", "cat"], "--label: found 'cat'; must be a whole number or 'random'"),
     "label in superscript": (["--label", "²"], "--label: found '²'; must be a whole number or 'random'"),
     "unknown key": (["--set", "thick=1"], "--set thick: thick: unknown key; .*"),
+    "key of another place": (
+        ["--set", "t_T=1"],
+        "--set t_T: t_T: unknown key; it belongs to sampler.repaint.t_T",
+    ),
     "unknown key deep inside": (
         ["--set", "sampler.repaint.jump_lenght=1"],
         r"--set (\S+): \1: unknown key; did you mean 'jump_length'\?",

@@ -89,7 +89,8 @@ def _by_stem(images: Sequence[str], masks: Sequence[str], config: RunConfig) -> 
     remarks = []
     if alone:
         words = f"{_names(alone)} of {config.images} {_have(alone)} no mask of the same name in {config.masks}"
-        finds = any(stage.scratches is not None for stage in config.stages)
+        names = [stage.name for stage in config.stages]
+        finds = "scratches" in names[: names.index("inpaint") if "inpaint" in names else None]
         if not finds or len(alone) == len(images):
             raise RunError(words)
         remarks.append(f"{words}: there the damage that is found is filled, and no more")
