@@ -65,7 +65,7 @@ class Scratches(Settings):
         default="neighbours",
         description="of the sizes. max: the surest counts alone; mean: all must agree, and neither hairlines nor wide "
         "tears are seen at all sizes; neighbours: the surest mean of two sizes, one half the other; the finest that "
-        "see a mark outline it",
+        "see a mark outline it; of a network that takes hints, the largest counts most",
     )
     second_look: bool = Field(
         default=True,

@@ -240,9 +240,7 @@ class ScratchTask:
 
     def _found(self, network: nn.Module, image: Tensor) -> Tensor:
         assert isinstance(network, ScratchNet)
-        together = Together(
-            Scratches().combine, network.config.hinted
-        )  # as the stage has it, whose threshold this gives
+        together = Together(Scratches().combine, network.config.hinted)  # as in the stage, whose threshold this gives
         for logits in looks(network, image, self.config.sizes):
             together.add(torch.sigmoid(logits))
         return together.map()
