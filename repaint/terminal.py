@@ -57,7 +57,8 @@ def watching() -> Iterator[Callable[[Status], None]]:
 def stage_bar(name: str) -> Iterator[Callable[[Progress], None]]:
     """What a stage's progress on one photo may be told to."""
     if not sys.stderr.isatty():
-        yield lambda progress: None
+        line = _NowAndThen()
+        yield lambda progress: line.tell(f"{name}: {progress.done} of {progress.total} network calls")
         return
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -78,7 +79,8 @@ def stage_bar(name: str) -> Iterator[Callable[[Progress], None]]:
 def restore_bar(name: str) -> Iterator[Callable[[Step], None]]:
     """What a pipeline's step on one photo may be told to."""
     if not sys.stderr.isatty():
-        yield lambda step: None
+        line = _NowAndThen()
+        yield lambda step: line.tell(f"{name}: {step.stage}, {100 * step.share:.0f} % of all")
         return
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
@@ -134,6 +136,18 @@ def training_lines() -> Callable[[TrainingStatus], None]:
         )
 
     return tell
+
+
+class _NowAndThen:
+    """A line every some seconds, none before."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def tell(self, line: str) -> None:
+        if time.monotonic() - self._last > SECONDS_BETWEEN_LINES:
+            self._last = time.monotonic()
+            print(f"repaint: {line}", file=sys.stderr, flush=True)
 
 
 class _Lines:

@@ -1,12 +1,15 @@
-"""What a terminal shows; pipes, as tests have, never see a bar."""
+"""What a terminal shows, and what is written where there is none."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+
+from repaint import terminal
 
 pty = pytest.importorskip("pty", reason="no terminals here")
 
@@ -68,3 +71,15 @@ def test_bars_go_from_their_beginning_to_their_end(bar):
     status, shown = on_a_terminal(f"import time, types\nfrom repaint import terminal\n{BARS[bar]}")
     assert status == 0, shown
     assert SHOWN[bar] in shown
+
+
+def test_without_a_terminal_a_line_comes_now_and_then(monkeypatch, capsys):
+    with terminal.stage_bar("a.png") as tell:
+        tell(SimpleNamespace(total=8, done=3))
+        assert capsys.readouterr().err == "", "at once"
+        monkeypatch.setattr(terminal, "SECONDS_BETWEEN_LINES", -1)
+        tell(SimpleNamespace(total=8, done=4))
+    assert capsys.readouterr().err == "repaint: a.png: 4 of 8 network calls\n"
+    with terminal.restore_bar("b.png") as tell:
+        tell(SimpleNamespace(share=0.5, stage="faces"))
+    assert capsys.readouterr().err == "repaint: b.png: faces, 50 % of all\n"
