@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -140,6 +141,8 @@ def _written(photo: Photo, name: str, stem: Path, progress: Detected, *, probabi
     assert keep is not None
     write_photo(f"{stem}{OVERLAY}", overlay(photo, keep), quality=QUALITY)
     write_mask(f"{stem}.png", keep)
+    together = os.stat(f"{stem}{OVERLAY}")  # however long one took: a mask that is younger was changed by hand
+    os.utime(f"{stem}.png", ns=(together.st_atime_ns, together.st_mtime_ns))
     if probability:
         write_mask(f"{stem}{PROBABILITY}", progress.probabilities[0])
     return Detection(name, (~keep).float().mean().item(), progress.notes)

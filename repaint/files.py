@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import re
+import secrets
 import socket
 import tempfile
 import time
@@ -55,15 +56,13 @@ def write_bytes(path: str | Path, data: bytes) -> None:
         return
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(
-        prefix=f".{path.name}.{_machine()}{os.getpid():x}-", suffix=".part", dir=path.parent
-    )
+    part = path.with_name(f".{path.name}.{_machine()}{os.getpid():x}-{secrets.token_hex(4)}.part")
+    handle = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
     try:
         with os.fdopen(handle, "wb") as f:
             f.write(data)
             f.flush()
             os.fsync(f.fileno())
-        os.chmod(part, 0o666 & ~_umask())
         os.replace(part, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -127,7 +126,9 @@ def remove_parts(folder: str | Path) -> None:
 
 def _is_abandoned(part: Path) -> bool:
     said = PART.search(part.name)
-    if said is not None and said[1] == _machine() and not _is_alive(int(said[2], 16)):
+    if said is None:  # of another program
+        return False
+    if said[1] == _machine() and not _is_alive(int(said[2], 16)):
         return True
     try:
         return time.time() - part.stat().st_mtime > ABANDONED_S
@@ -177,9 +178,3 @@ def _remote() -> Iterator[ModuleType]:
         yield module
     except module.Error as e:
         raise OSError(e.message) from e
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

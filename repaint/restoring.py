@@ -155,7 +155,7 @@ def restore_file(
     from .image import write_photo
     from .single import check_writable, network_failures, opened, refuse_to_overwrite
 
-    picture = opened(photo, mask, out, hole=hole, say=say, max_pixels=max_pixels)
+    picture = opened(photo, mask, out, hole=hole, say=say, max_pixels=max_pixels, scale=settings.scale)
     pipeline = settings.pipeline(device, precision, masked=mask is not None)
     for remark in pipeline.remarks:
         say(remark)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from .errors import ImageError, RunError
 from .files import try_writing
-from .image import DEFAULT_MAX_PIXELS, ENDINGS, Photo, read_mask, read_photo, write_photo
+from .image import DEFAULT_MAX_PIXELS, ENDINGS, Photo, check_size, read_mask, read_photo, write_photo
 from .stages.inpaint import Inpaint
 from .stages.progress import Device, Precision, Progress
 
@@ -67,18 +67,24 @@ def opened(
     hole: Literal["black", "white"],
     say: Callable[[str], None],
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    scale: float = 1.0,
 ) -> Photo:
     """The photo, with the mask that marks its holes.
 
     Args:
+        scale: how many times as wide and high the result will be.
         say: told what is doubtful of the mask, and what of the photo `out` cannot hold.
         max_pixels: of photo and mask, at most.
 
     Raises:
-        ImageError: if one cannot be read, they do not fit each other, or `out` is one of them.
+        ImageError: if one cannot be read, they do not fit each other, or `out` is one of them or cannot be so large.
     """
     refuse_to_overwrite(out, "--out", photo, mask)
     picture = read_photo(photo, max_pixels=max_pixels)
+    try:
+        check_size(ENDINGS.get(out.suffix.lower(), "png"), *(round(scale * side) for side in picture.rgb.shape[-2:]))
+    except ImageError as e:
+        raise ImageError(f"{out}: {e}") from None
     for loss in _losses(picture, out):
         say(loss)
     if mask is None:

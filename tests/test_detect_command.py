@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from repaint import detect_files
 from repaint.image import read_mask
 
 from . import tiny
@@ -179,6 +180,19 @@ def test_what_would_have_the_name_of_a_mask_is_refused(what, words, photos, tmp_
 def test_the_name_of_a_probability_is_free_if_none_is_written(photos, tmp_path):
     (photos / "a_probability.png").write_bytes(png(scratched()))
     assert detect(photos, "--out", tmp_path / "masks").code == 0
+
+
+def test_a_mask_that_took_long_to_write_is_not_taken_for_a_corrected_one(photos, tmp_path, monkeypatch):
+    write = detect_files.write_mask
+
+    def slowly(path, keep):
+        write(path, keep)
+        later = os.stat(path).st_mtime + 60
+        os.utime(path, (later, later))
+
+    monkeypatch.setattr(detect_files, "write_mask", slowly)
+    for _ in range(2):
+        assert detect(photos, "--out", tmp_path / "m").code == 0
 
 
 def test_a_mask_corrected_by_hand_is_not_written_over(photos, tmp_path):

@@ -251,6 +251,13 @@ def test_what_is_feathered_blends_in_the_mended_fill(build):
     assert not torch.equal(sharp[:, 3:5], soft[:, 3:5])
 
 
+def test_what_stands_in_a_hole_does_not_return_where_mended_and_sampled_holes_meet(build):
+    photo = tiny.photo(60, 60, (20, 10, 40, 30), (29, 30, 31, 55))
+    other = dataclasses.replace(photo, rgb=torch.where(photo.keep, photo.rgb, 1 - photo.rgb))
+    stage = build(grow_px=3, feather_px=3, mend_px=8)
+    assert torch.equal(*(filled(stage, shown)[0] for shown in (photo, other)))
+
+
 def test_the_run_says_which_mender_it_was(build, saved):
     assert saved in build().weights
     assert saved not in build(mender=None).weights

@@ -99,6 +99,14 @@ def test_what_is_read_is_never_overwritten(photo, tmp_path, which):
     assert said.error.endswith(f"is the {which}, which would be overwritten; choose another name")
 
 
+def test_a_result_too_large_for_its_format_is_refused_before_work(tmp_path, monkeypatch):
+    Image.new("L", (1100, 20), 128).save(tmp_path / "long.png")
+    monkeypatch.setattr(Restore, "pipeline", None)  # no work was begun
+    said = called("restore", tmp_path / "long.png", "--out", tmp_path / "new.webp", "--scale", "15")
+    assert said.code == 2
+    assert said.error.endswith("new.webp: is 16500 x 300 pixels; webp holds 16383 a side, png and tiff hold more")
+
+
 def test_stages_of_one_photo_are_kept_in_a_folder_that_is_made(photo, tmp_path):
     words = ("--preset", "fast", "--no-faces", "--save-stages", tmp_path / "some" / "where")
     assert called("restore", photo, "--out", tmp_path / "new.png", *words).code == 0

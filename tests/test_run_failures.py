@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from repaint.image import write_mask, write_photo
+from repaint.jobs.outputs import Outputs
 from repaint.jobs.running import Report, run
 from repaint.stages.inpaint import Inpaint
 
@@ -202,6 +203,22 @@ def test_a_result_that_is_not_a_number_fails_alone(sound, tmp_path, monkeypatch)
     assert [(r.name, r.status) for r in report.records] == [("a.png", "failed"), ("m.png", "done"), ("z.png", "failed")]
     assert "not a number" in report.records[0].note
     assert not (tmp_path / "out" / "a.png").exists()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("not enough memory: you tried to allocate 9 bytes")])
+def test_a_result_too_large_to_be_written_fails_alone(tmp_path, monkeypatch, error):
+    dataset(tmp_path, *GOOD)
+    write = Outputs.write
+
+    def written(self, item, *args):
+        if item.name == "m.png":
+            raise error
+        return write(self, item, *args)
+
+    monkeypatch.setattr(Outputs, "write", written)
+    report = run(config(tmp_path))
+    assert [(r.name, r.status) for r in report.records] == [("a.png", "done"), ("m.png", "failed"), ("z.png", "done")]
+    assert "m.png: cannot be written: " in report.records[1].note
 
 
 def test_a_name_too_long_for_its_thumbnails_fails_alone(tmp_path):

@@ -208,3 +208,9 @@ def test_network_t_must_have_one_entry_a_state():
 
 def test_betas_in_single_precision_lose_nothing_more():
     assert from_betas(torch.tensor([0.25, 0.5])).alpha_bar.tolist() == [1, 0.75, 0.375]
+
+
+@pytest.mark.parametrize("t", [0, -1, 101])
+def test_no_step_leads_to_a_state_that_is_none(t):
+    with pytest.raises(ValueError, match=rf"a step leads to a state in 1\.\.100, got {t}"):
+        linear_schedule(100).beta(t)

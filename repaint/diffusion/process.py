@@ -15,8 +15,8 @@ class Denoised(NamedTuple):
 
     Attributes:
         x_0: (B, C, H, W) in [-1, 1], the mean of the clean images that could lie behind x_t.
-        var_mix: (B, C, H, W), 0 = the posterior variance ... 1 = beta (learned variance, Nichol & Dhariwal 2021);
-            None is 0.
+        var_mix: (B, C, H, W), 0 = the posterior variance ... 1 = beta, between their logarithms (learned variance,
+            Nichol & Dhariwal 2021, eq. 15); None is 0.
         score: (B, C, H, W), grad log p(label | x_t), times its scale, when a classifier guides.
     """
 

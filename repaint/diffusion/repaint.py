@@ -42,6 +42,8 @@ def repaint(
 
     At every state the known pixels are put in with the noise of that state, the whole image takes one step down,
     and each step up adds the noise of the state above: so the fill and its surroundings come to agree.
+    The algorithm puts them in after a step, at t - 1; here that is the beginning of the next one, as nothing lies
+    between. After the last step nobody does: the caller, who has them without noise, puts them back.
     The draws follow the published code, number by number, as does the first step, which sees noise alone.
 
     Args:

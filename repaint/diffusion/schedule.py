@@ -46,10 +46,13 @@ class Schedule:
 
     def beta(self, t: State) -> float:
         """The variance of q(x_t | x_{t-1}), for t in 1..T."""
+        if not 1 <= t <= self.T:
+            raise ValueError(f"a step leads to a state in 1..{self.T}, got {t}")
         return 1 - self.bar(t) / self.bar(t - 1)
 
     def posterior_variance(self, t: State) -> float:
-        """The variance of q(x_{t-1} | x_t, x_0); at t = 1, where it is 0, that of t = 2 (Nichol & Dhariwal 2021)."""
+        """The variance of q(x_{t-1} | x_t, x_0), for t in 1..T; at t = 1, where it is 0, that of t = 2 (Nichol &
+        Dhariwal 2021)."""
         if self.T == 1:
             return SMALLEST_VARIANCE
         t = max(t, 2)

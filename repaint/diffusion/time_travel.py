@@ -38,7 +38,8 @@ def time_travel(
     """The states a chain visits, from T to 0, neighbours one apart (Lugmayr et al. 2022, section 4.2 and appendix).
 
     A move down is one network call; a move up adds noise and is free. With `jump_length` L and `jump_n_sample` r
-    there are T + (r - 1) * L * ceil((T - L) / L) network calls.
+    there are T + (r - 1) * L * ceil((T - L) / L) network calls. Jumps leave from 1, 1 + L, 1 + 2 L, ... below
+    T - L + 1: `time_travel(6, 2, 2)` is 6 5 4 3 4 5 4 3 2 1 2 3 2 1 0.
 
     Args:
         jump_length: how far one jump climbs.

@@ -11,7 +11,7 @@ from repaint.image.fitting import centre_cropped
 from repaint.image.masks import decode_mask, encode_mask, read_mask, write_mask
 from repaint.image.photo import DEFAULT_MAX_PIXELS, ENDINGS, FORMATS, READABLE, MaskImage, Meta, Photo, luma
 from repaint.image.reading import decode_photo, read_photo
-from repaint.image.writing import encode_photo, write_photo
+from repaint.image.writing import check_size, encode_photo, write_photo
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
@@ -22,6 +22,7 @@ __all__ = [
     "Meta",
     "Photo",
     "centre_cropped",
+    "check_size",
     "decode_mask",
     "decode_photo",
     "encode_mask",

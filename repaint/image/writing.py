@@ -60,9 +60,7 @@ def encode_photo(photo: Photo, format: str, *, quality: int = 95) -> bytes:
     if format not in FORMATS:
         raise ImageError(f"cannot be saved as {format!r}; one of {', '.join(FORMATS)} would be right")
     height, width = photo.rgb.shape[-2:]
-    limit = LONGEST_SIDE_PX.get(format)
-    if limit and max(height, width) > limit:
-        raise ImageError(f"is {width} x {height} pixels; {format} holds {limit} a side, png and tiff hold more")
+    check_size(format, height, width)
     bits = photo.meta.bits if format in ("png", "tiff") else 8
     samples = to_samples(_planes(photo, format), bits=bits)
     grey = samples.shape[2] <= 2
@@ -74,6 +72,17 @@ def encode_photo(photo: Photo, format: str, *, quality: int = 95) -> bytes:
     if bits == 16:
         return png16(samples, meta)
     return _pillow_bytes(samples, format, meta, quality)
+
+
+def check_size(format: str, height: int, width: int) -> None:
+    """Nothing, if a format can hold pictures of this size.
+
+    Raises:
+        ImageError: if not.
+    """
+    limit = LONGEST_SIDE_PX.get(format)
+    if limit and max(height, width) > limit:
+        raise ImageError(f"is {width} x {height} pixels; {format} holds {limit} a side, png and tiff hold more")
 
 
 def to_samples(planes: Tensor, *, bits: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from ..errors import ImageError, RepaintError, RunError, RunStopped
 from ..image import Photo
 from ..locks import alone_in
 from ..stages.device import chosen_device, device_name
+from ..stages.frugal import give_back_memory
 from ..stages.inpaint import InpaintStage
 from ..stages.pipeline import Pipeline, Step
 from ..stages.progress import Note
@@ -184,15 +185,18 @@ class _Run:
     def _make(self, batch: Sequence[Shot]) -> None:
         """The results of a batch; if it fails as a whole, each photo on its own."""
         began = time.monotonic()
+        step, why = None, ""
         try:
             step = self._last_step(batch)
         except _StageFailed as failed:
-            e = failed.reason
+            why = _one_line(failed.reason)
+        if step is None:  # not in the except clause, where the exception still holds the tensors of the batch
+            give_back_memory()
             if len(batch) > 1:
                 for shot in batch:
                     self._make([shot])
             else:
-                self._failed(batch[0], _one_line(e))
+                self._failed(batch[0], why)
             return
         seconds = (time.monotonic() - began) / len(batch)
         for note in step.notes:
@@ -231,6 +235,9 @@ class _Run:
             self._record(shot, "done", output=output, calls=calls, seconds=round(seconds, 3), note=note)
         except ImageError as e:
             self._failed(shot, str(e))
+            return
+        except (RuntimeError, MemoryError) as e:  # too large to be encoded in what memory there is
+            self._failed(shot, f"{item.name}: cannot be written: {_one_line(e)}")
             return
         except OSError as e:
             if e.errno in OF_THE_NAME:

@@ -91,7 +91,7 @@ def plan(keep: Tensor, size: int, walk: Walk) -> tuple[Pass, ...]:
     thin = ~keep & ~thick
     found: list[Pass] = []
     if thick.any():
-        depth = hole_depth(keep, limit_px=min(H, W))
+        depth = hole_depth(keep, limit_px=math.ceil(COARSEST_DEPTH * min(H, W)))  # deeper changes nothing
         shrink = max(1.0, min(min(H, W) / size, depth / (COARSEST_DEPTH * size)))
         for level in range(math.ceil(math.log2(shrink) - 1e-9), -1, -1):
             scale = max(2.0**-level, 1 / shrink)
@@ -201,12 +201,18 @@ def shrunk(known: Tensor, keep: Tensor, height: int, width: int) -> Tensor:
     if known.shape[-2:] == (height, width):
         return known
     weight = keep.to(known)
-    share = F.interpolate(weight, (height, width), mode="area")
-    return F.interpolate(known * weight, (height, width), mode="area") / share.clamp(min=1e-6)
+    share = _means(weight, height, width)
+    return _means(known * weight, height, width) / share.clamp(min=1e-6)
 
 
 def shrunk_mask(keep: Tensor, height: int, width: int) -> Tensor:
     """The masks (B, 1, H, W) at a smaller size: a pixel is known if half of it is."""
     if keep.shape[-2:] == (height, width):
         return keep
-    return F.interpolate(keep.float(), (height, width), mode="area") >= 0.5
+    return _means(keep.float(), height, width) >= 0.5
+
+
+def _means(x: Tensor, height: int, width: int) -> Tensor:
+    """Means over areas; by way of the CPU where an Apple GPU cannot: sizes that do not divide (pytorch#96056)."""
+    there = x.cpu() if x.device.type == "mps" else x
+    return F.interpolate(there, (height, width), mode="area").to(x.device)

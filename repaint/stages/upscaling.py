@@ -88,7 +88,7 @@ class Upscaler:
     def _steps(self, photo: Photo) -> Iterator[Step]:
         s, factor = self.settings, self._factor(photo)
         if self._tiles(photo) == 0:
-            length = max(photo.rgb.shape)
+            length = max(photo.rgb.shape[1:])
             notes = (
                 [] if length == s.longest_px else [f"is {length} px long, longest_px is {s.longest_px}: left as it is"]
             )
