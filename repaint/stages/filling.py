@@ -222,6 +222,7 @@ class Filler:
         places = canvases(kept, self.size)
         if not places:
             return
+        assert photo.keep is not None
         weights = torch.where(kept >= 1, 1.0, self._weight(photo.keep))  # mended is known, and no pixel of the photo
         toned = self.settings.fit == "native" and is_toned(photo, kept)
         for k, (top, left, bottom, right) in enumerate(places):
