@@ -41,11 +41,12 @@ def corners(hole: Tensor, size: int, overlap: int) -> list[tuple[int, int]]:
     tops, rows = _shown(hole.shape[-2], size, overlap // 2, cell)
     lefts, columns = _shown(hole.shape[-1], size, overlap // 2, cell)
     left_to_show = F.max_pool2d(hole[None].float().cpu(), cell, ceil_mode=True)[0, 0]
-    found = []
+    found, gain = [], rows @ left_to_show @ columns.T
     while left_to_show.any():
-        gain = rows @ left_to_show @ columns.T
         i, j = divmod(int(gain.argmax()), len(lefts))
-        left_to_show[torch.outer(rows[i], columns[j]) > 0] = 0
+        down, across = (slice(int(s.argmax()), int(s.argmax() + s.sum())) for s in (rows[i], columns[j]))
+        gain -= rows[:, down] @ left_to_show[down, across] @ columns[:, across].T
+        left_to_show[down, across] = 0
         found.append((tops[i], lefts[j]))
     grid = [
         (top, left)

@@ -26,10 +26,10 @@ class Repaint(Settings):
     )
     jump_n_sample: int = Field(default=10, ge=1, description="how often each anchor is passed; 1 = no resampling")
     n_sample: int = Field(default=1, ge=1, description="how often each single state is passed")
-    jump2_length: int = Field(default=1, ge=1)
-    jump2_n_sample: int = Field(default=1, ge=1)
-    jump3_length: int = Field(default=1, ge=1)
-    jump3_n_sample: int = Field(default=1, ge=1)
+    jump2_length: int = Field(default=1, ge=1, description="of jumps within the jumps; below t_T")
+    jump2_n_sample: int = Field(default=1, ge=1, description="of jumps within the jumps; 1 = none")
+    jump3_length: int = Field(default=1, ge=1, description="of jumps within those; below t_T")
+    jump3_n_sample: int = Field(default=1, ge=1, description="of jumps within those; 1 = none")
     start_resampling: int = Field(default=10**8, ge=0, description="no resampling above this step")
     variance: Literal["learned", "posterior"] = Field(
         default="learned",
