@@ -225,6 +225,7 @@ MISTAKES: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {
     ),
     ("train/scratches.py", "test_train_scratches.py"): (
         ("quarters of a mosaic upright", "torch.cat([left, right], 2)", "torch.cat([left, right], 1)"),
+        ("negatives are not printed", "hard = Damaged(1 - hard.image, hard.damage)", "pass"),
     ),
     ("stages/together.py", "test_together.py"): (
         ("hints count for nothing", "if self.hinted:", "if False:"),

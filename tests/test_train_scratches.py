@@ -21,7 +21,6 @@ from repaint.degrade.lookalikes import LOOKALIKES
 from repaint.degrade.painting import FAINT
 from repaint.train import scratches
 from repaint.train.data import Picture
-from repaint.train.marks import Marks
 from repaint.train.scratches import (
     AgedWindow,
     ScratchTask,
@@ -248,6 +247,20 @@ def test_windows_too_small_for_a_mosaic_are_refused(size, half):
         TrainScratches.model_validate(settings)
 
 
+def test_damage_of_a_negative_is_dark_in_its_print(monkeypatch):
+    monkeypatch.setattr(scratches, "DAMAGED", {"stains": 0.0, "white_borders": 0.0})
+    bright = Picture(np.full((48, 64, 3), 160, np.uint8), "bright.png", Source(folder="x", scales=(1.0,)))
+    lighter = {}
+    for share in (0, 1):
+        shown = [
+            AgedWindow(64, new_share=1, clean_share=0, negative_share=share)(bright, seeded(seed)) for seed in range(12)
+        ]
+        assert all((luma[truth == 0] - 160 / 255).abs().max() < 1e-5 for luma, truth in shown)
+        lighter[share] = torch.cat([luma[truth > 0] > 160 / 255 for luma, truth in shown]).float().mean().item()
+    assert lighter[0] > 0.6
+    assert lighter[1] < 0.4
+
+
 # --- looking at several sizes ---
 
 
@@ -352,45 +365,3 @@ def test_loss_and_gradient_of_windows_without_damage_are_finite(value):
         assert loss.item() == pytest.approx(0, abs=1e-6)
         (gradient,) = torch.autograd.grad(loss, logits)
         assert gradient.isfinite().all()
-
-
-# --- the figures ---
-
-
-def marked(p, truth):
-    marks = Marks()
-    marks.add(p, truth)
-    return marks
-
-
-def test_figures_of_a_perfect_detector_are_1():
-    truth = random_truth()
-    marks = marked(0.1 + 0.8 * truth.clamp(min=0), truth)
-    assert marks.average_precision() == pytest.approx(1)
-    assert marks.best_f1()[0] == pytest.approx(1)
-    assert marks.tolerant_f1(0.5) == pytest.approx(1)
-
-
-def test_average_precision_of_one_answer_for_all_is_the_share_of_damage():
-    truth = random_truth()
-    share = ((truth > 0).sum() / (truth >= 0).sum()).item()
-    assert marked(torch.full_like(truth, 0.3), truth).average_precision() == pytest.approx(share)
-
-
-def test_a_line_2_px_aside_is_met_and_one_3_px_aside_is_not():
-    truth = torch.zeros(1, 1, 16, 16)
-    truth[..., 5] = 1
-    for aside, f1 in ((0, 1), (2, 1), (3, 0)):
-        marks = marked(truth.roll(aside, dims=3), truth)
-        assert marks.tolerant_f1(0.5) == pytest.approx(f1)
-
-
-def test_threshold_is_the_best_of_those_with_few_false_alarms():
-    truth = torch.zeros(2, 1, 10, 10)
-    truth[0, 0, :, 5] = 1
-    p = 0.6 * truth
-    p[1, 0, 0, 0], p[1, 0, 0, 1] = 0.9, 0.3  # two alarms on 100 clean pixels
-    marks = marked(p, truth)
-    assert marks.wrong_on_clean(0.2) == pytest.approx(0.02)
-    assert 0.3 < marks.threshold(0.015) <= 0.6
-    assert marks.threshold(0.005) > 0.9

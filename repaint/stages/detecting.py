@@ -23,6 +23,7 @@ from .faces import Faces
 from .facing import finder_of as face_finder_of
 from .flakes import whole_flakes
 from .frugal import Frugal
+from .margins import without_dark_rims
 from .progress import Device, Note, Precision
 from .rims import rim_px
 from .scratches import Detected, Scratches, ScratchesStage
@@ -177,7 +178,7 @@ class Finder:
         return hole
 
     def widened(self, hole: Tensor, photo: Photo, protect: Sequence[Dear] = ()) -> Tensor:
-        """The marks of a photo, (1, H, W) bool, as they are filled: flakes whole, and rims with them.
+        """The marks of a photo, (1, H, W) bool, as they are filled: flakes whole, and their rims, but no rim of a scan.
 
         With `grow_px` in the settings they are enlarged by that instead.
         """
@@ -186,6 +187,7 @@ class Finder:
             return hole
         if px is None:
             light = luma(photo.rgb)
+            hole = without_dark_rims(hole, light)
             found = whole_flakes(hole, light)
             more = found & ~hole
             hole = found & (hole | (more & ~_spared(protect, more)))

@@ -65,6 +65,7 @@ class AgedWindow:
     new_share: float = 0.0
     flip: bool = False
     mosaic: float = 0.0
+    negative_share: float = 0.0
 
     def __call__(self, picture: Picture, g: Generator) -> tuple[Tensor, Tensor]:
         if self.mosaic and happens(g, self.mosaic):
@@ -88,8 +89,11 @@ class AgedWindow:
         if happens(g, self.clean_share):
             hard = whole(below)
         else:
-            strength = self.strength * number(g, 0.2, 1.2)
-            hard = damaged(below, g, HOLES, stamps=self.stamps, strength=min(1.0, strength))
+            strength = min(1.0, self.strength * number(g, 0.2, 1.2))
+            is_negative = self.negative_share > 0 and happens(g, self.negative_share)
+            hard = damaged(1 - below if is_negative else below, g, HOLES, stamps=self.stamps, strength=strength)
+            if is_negative:
+                hard = Damaged(1 - hard.image, hard.damage)
         truth = truth_of(hard, below).masked_fill(hidden & ~rim & ~hard.damage, -1)
         if enlarge > 1:
             large = F.interpolate(hard.image[None], scale_factor=enlarge, mode="bicubic")[0].clamp(0, 1)
@@ -210,6 +214,7 @@ class ScratchTask:
             new_share=c.new_share,
             flip=c.flip and training,
             mosaic=c.mosaic,
+            negative_share=c.negative_share,
         )
         return Pictures(sources, make, seed=seed, count=count, cache_mb=c.cache_mb)
 

@@ -47,6 +47,13 @@ class TrainScratches(Training):
         le=1,
         description="share of windows that are four of half the size, for damage and things of other sizes",
     )
+    negative_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of windows damaged as a negative, then printed: light damage, as most is drawn and all "
+        "stamps are, becomes dark",
+    )
     sizes: int = Field(
         default=3,
         ge=1,

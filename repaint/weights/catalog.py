@@ -206,7 +206,7 @@ CATALOG: tuple[Entry, ...] = (
         "scratches",
         "scratches",
         "scratches, hairs, dust, folds, tears; small; comes with the package",
-        sha256="c54fe9241a0bb09c43b4de38a170aacd8ec4d7bbc8c8bc56e7396effea585eb4",
+        sha256="7aac99b2c545ed3287544532f50655bb24c4764fffd5eb2d9f8aa2f70e10cbbd",
         size_bytes=9_650_912,
     ),
     Entry(
