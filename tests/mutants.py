@@ -227,6 +227,11 @@ MISTAKES: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {
         ("quarters of a mosaic upright", "torch.cat([left, right], 2)", "torch.cat([left, right], 1)"),
         ("negatives are not printed", "hard = Damaged(1 - hard.image, hard.damage)", "pass"),
     ),
+    ("stages/margins.py", "test_margins.py"): (
+        ("light rims are left, too", " + DARKER < ", " - 1 < "),
+        ("short strips are rims", "end - start >= LONG * len(along)", "end > start"),
+        ("what goes deeper is a rim", " & ~marks[wide : 2 * wide].any(0)", ""),
+    ),
     ("stages/together.py", "test_together.py"): (
         ("hints count for nothing", "if self.hinted:", "if False:"),
         (

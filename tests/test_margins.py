@@ -36,6 +36,12 @@ def test_a_rim_may_have_gaps():
     assert not without_dark_rims(rim, picture(rim, 0.05)).any()
 
 
+def test_a_piece_that_is_torn_off_beside_a_rim_stays_whole():
+    torn = box(0, 40, 12, 60)
+    marked = STRIPS["top"] | torn
+    assert torch.equal(without_dark_rims(marked, picture(marked, 0.05)), torn)
+
+
 @pytest.mark.parametrize(
     ("marked", "tone"),
     [
