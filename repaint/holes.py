@@ -96,10 +96,19 @@ def smoothly_filled(known: Tensor, keep: Tensor) -> Tensor:
     if weight.min() > 0 or (H, W) == (1, 1):
         return known
     half = (math.ceil(H / 2), math.ceil(W / 2))
-    share = F.interpolate(weight, half, mode="area")
-    mean = F.interpolate(known * weight, half, mode="area") / share.clamp(min=1e-6)
+    share = area_means(weight, *half)
+    mean = area_means(known * weight, *half) / share.clamp(min=1e-6)
     coarse = smoothly_filled(mean, share > 0)
     return torch.where(keep > 0, known, F.interpolate(coarse, (H, W), mode="bilinear", align_corners=False))
+
+
+def area_means(x: Tensor, height: int, width: int) -> Tensor:
+    """`x` (B, C, H, W) at a smaller size, each pixel the mean of its area.
+
+    By way of the CPU where an Apple GPU cannot: for sizes that do not divide (pytorch#96056).
+    """
+    there = x.cpu() if x.device.type == "mps" else x
+    return F.interpolate(there, (height, width), mode="area").to(x.device)
 
 
 # --- distances and groups ---

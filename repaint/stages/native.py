@@ -9,10 +9,9 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..diffusion import Denoiser, Noise, Packed, State, Windowed, network_calls, q_sample, repaint
-from ..holes import boxes_of_holes, hole_depth, smoothly_filled, thicker_than
+from ..holes import area_means, boxes_of_holes, hole_depth, smoothly_filled, thicker_than
 from ..tiling import corners, resized
 
 THIN = 1 / 4  # of the prior's window: holes thinner than this are filled at their own scale
@@ -201,18 +200,12 @@ def shrunk(known: Tensor, keep: Tensor, height: int, width: int) -> Tensor:
     if known.shape[-2:] == (height, width):
         return known
     weight = keep.to(known)
-    share = _means(weight, height, width)
-    return _means(known * weight, height, width) / share.clamp(min=1e-6)
+    share = area_means(weight, height, width)
+    return area_means(known * weight, height, width) / share.clamp(min=1e-6)
 
 
 def shrunk_mask(keep: Tensor, height: int, width: int) -> Tensor:
     """The masks (B, 1, H, W) at a smaller size: a pixel is known if half of it is."""
     if keep.shape[-2:] == (height, width):
         return keep
-    return _means(keep.float(), height, width) >= 0.5
-
-
-def _means(x: Tensor, height: int, width: int) -> Tensor:
-    """Means over areas; by way of the CPU where an Apple GPU cannot: sizes that do not divide (pytorch#96056)."""
-    there = x.cpu() if x.device.type == "mps" else x
-    return F.interpolate(there, (height, width), mode="area").to(x.device)
+    return area_means(keep.float(), height, width) >= 0.5
