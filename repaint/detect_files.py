@@ -18,7 +18,7 @@ from .stages.scratches import Detected, ScratchesStage
 
 RED = (1.0, 0.1, 0.05)
 QUALITY = 90  # of the overlays
-CORRECTED_S = 5.0  # a mask that is so much younger than its overlay was changed by hand
+CORRECTED_S = 1e-3  # a mask and its overlay are of one time; one that was changed, or is of others, is not
 OVERLAY, PROBABILITY = "_overlay.jpg", "_probability.png"  # beside the mask NAME.png
 
 Bar = Callable[[str], AbstractContextManager[Callable[[Progress], None]]]
@@ -86,14 +86,16 @@ def _beside(stem: PurePosixPath, ending: str) -> PurePosixPath:
 
 
 def _refuse_files_of_others(out: Path, stems: Sequence[PurePosixPath], beside: Sequence[str]) -> None:
-    """Ours are only files where mask and overlay lie together, and the mask was written right after the overlay."""
+    """Ours are only files where mask and overlay lie together and are of one time, as `_written` leaves them."""
     for stem in stems:
         mask, *others = (out / _beside(stem, ending) for ending in (".png", *beside))
         there = [path for path in (mask, *others) if path.exists()]
         if there and not (mask.exists() and others[0].exists()):
             raise ConfigError(f"--out {out}: {there[0]} is there already, and no mask of ours; choose another folder")
-        if there and mask.stat().st_mtime - others[0].stat().st_mtime > CORRECTED_S:
-            raise ConfigError(f"--out {out}: {mask} was changed since it was found; choose another folder")
+        if there and abs(mask.stat().st_mtime - others[0].stat().st_mtime) > CORRECTED_S:
+            raise ConfigError(
+                f"--out {out}: {mask} was changed since it was found, or never found here; choose another folder"
+            )
 
 
 def detect_files(

@@ -91,6 +91,14 @@ def exists(path: str | Path) -> bool:
     return Path(path).exists()
 
 
+def has_content(path: str | Path) -> bool:
+    """Whether a file is there and not empty."""
+    if is_remote(path):
+        with _remote() as remote:
+            return remote.exists(str(path)) and remote.stat(str(path)).size > 0
+    return Path(path).is_file() and Path(path).stat().st_size > 0
+
+
 def is_dir(path: str | Path) -> bool:
     if is_remote(path):
         with _remote() as remote:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from .files import try_writing
 from .image import DEFAULT_MAX_PIXELS, ENDINGS, Photo, check_size, read_mask, read_photo, write_photo
 from .stages.inpaint import Inpaint
 from .stages.progress import Device, Precision, Progress
+
+REMOTE = re.compile(r"(gs|az|https?):/")
 
 
 def inpaint_file(
@@ -79,6 +82,8 @@ def opened(
     Raises:
         ImageError: if one cannot be read, they do not fit each other, or `out` is one of them or cannot be so large.
     """
+    if REMOTE.match(str(out)):  # as a path shows it: one slash less
+        raise ImageError(f"--out {out}: one photo is written to a local file; remote paths are for folders")
     refuse_to_overwrite(out, "--out", photo, mask)
     picture = read_photo(photo, max_pixels=max_pixels)
     try:

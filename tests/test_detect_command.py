@@ -182,6 +182,16 @@ def test_the_name_of_a_probability_is_free_if_none_is_written(photos, tmp_path):
     assert detect(photos, "--out", tmp_path / "masks").code == 0
 
 
+def test_a_mask_and_an_overlay_of_others_are_not_written_over(photos, tmp_path):
+    assert detect(photos, "--out", tmp_path / "m").code == 0
+    for i, name in enumerate(("a.png", "a_overlay.jpg")):
+        there = tmp_path / "m" / name
+        there.write_bytes(b"theirs")
+        os.utime(there, ns=(10**18, 10**18 + i * 10**7))  # one after the other
+    assert detect(photos, "--out", tmp_path / "m").code == 2
+    assert there.read_bytes() == b"theirs"
+
+
 def test_a_mask_that_took_long_to_write_is_not_taken_for_a_corrected_one(photos, tmp_path, monkeypatch):
     write = detect_files.write_mask
 
@@ -206,6 +216,6 @@ def test_a_mask_corrected_by_hand_is_not_written_over(photos, tmp_path):
     said = detect(photos, "--out", tmp_path / "m")
     assert (said.code, said.error) == (
         2,
-        f"--out {tmp_path / 'm'}: {mask} was changed since it was found; choose another folder",
+        f"--out {tmp_path / 'm'}: {mask} was changed since it was found, or never found here; choose another folder",
     )
     assert mask.read_bytes() == before

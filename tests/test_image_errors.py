@@ -187,6 +187,15 @@ def test_without_pyvips_16_bit_files_say_what_to_install(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("rgb", "found"),
+    [(torch.ones(3, 4, 5, dtype=torch.uint8), "torch.uint8"), (np.ones((3, 4, 5), np.float32), "ndarray")],
+)
+def test_a_photo_is_made_of_floats(rgb, found):
+    with pytest.raises(ImageError, match=rf"rgb must be a tensor of floats in \[0, 1\], found {found}"):
+        Photo(rgb)
+
+
+@pytest.mark.parametrize(
     ("parts", "said"),
     [
         ({"rgb": (1, 4, 5)}, r"rgb must be (3, H, W), found (1, 4, 5)"),

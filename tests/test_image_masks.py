@@ -96,3 +96,20 @@ def test_a_bad_mask_is_named():
         decode_mask(b"", "m.png")
     with pytest.raises(ImageError, match=r"m\.png: has .*max_megapixels"):
         decode_mask(mask_bytes(np.zeros((9, 9))), "m.png", max_pixels=80)
+
+
+def test_strokes_on_a_transparent_layer_are_no_mask():
+    layer = np.zeros((20, 20, 4), np.uint8)
+    layer[5:8, :, 3] = 255
+    with pytest.raises(ImageError, match=r"m\.png: is transparent in part"):
+        decode_mask(mask_bytes(layer), "m.png")
+    layer[..., 3] = 255
+    layer[10:, :, :3] = 255
+    assert decode_mask(mask_bytes(layer), "m.png").keep.float().mean() == 0.5
+
+
+def test_a_photo_is_no_mask_unless_masks_are_soft():
+    photo = np.linspace(0, 255, 400).reshape(20, 20)
+    with pytest.raises(ImageError, match=r"m\.png: looks like a photo: 9\d % of it is grey"):
+        decode_mask(mask_bytes(photo), "m.png")
+    assert decode_mask(mask_bytes(photo), "m.png", soft=True).keep.shape == (1, 20, 20)

@@ -99,6 +99,13 @@ def test_what_is_read_is_never_overwritten(photo, tmp_path, which):
     assert said.error.endswith(f"is the {which}, which would be overwritten; choose another name")
 
 
+def test_one_photo_is_not_written_to_a_bucket(photo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = called("restore", photo, "--out", "gs://bucket/new.png")
+    assert (said.code, "one photo is written to a local file" in said.error) == (2, True)
+    assert not (tmp_path / "gs:").exists()
+
+
 def test_a_result_too_large_for_its_format_is_refused_before_work(tmp_path, monkeypatch):
     Image.new("L", (1100, 20), 128).save(tmp_path / "long.png")
     monkeypatch.setattr(Restore, "pipeline", None)  # no work was begun
@@ -190,10 +197,12 @@ def test_what_a_format_cannot_hold_is_said(photo, tmp_path, mode, ending, words)
 
 @pytest.mark.parametrize("command", ["restore", "detect", "inpaint"])
 def test_a_photo_with_too_many_pixels_is_refused_until_more_are_allowed(photo, tmp_path, command):
+    mask = tmp_path / "mask.png"
+    Image.new("L", (144, 120), 255).save(mask)
     words = {
         "restore": ("--out", tmp_path / "new.png", "--no-scratches", "--no-faces"),
         "detect": ("--out", tmp_path / "masks", "--detector", "filters"),
-        "inpaint": ("--out", tmp_path / "new.png", "--mask", photo, "--t-T", "2", "--jump-length", "1"),
+        "inpaint": ("--out", tmp_path / "new.png", "--mask", mask, "--t-T", "2", "--jump-length", "1"),
     }[command]
     said = called(command, photo, *words, "--max-megapixels", "0.004")
     assert said.code != 0

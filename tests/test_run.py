@@ -138,11 +138,12 @@ def test_a_photo_that_changed_is_made_again_and_it_alone(tmp_path):
     assert (after["a.png"], after["b.png"] != before["b.png"]) == (before["a.png"], True)
 
 
-def test_a_result_that_was_removed_is_made_again_the_same(tmp_path):
+@pytest.mark.parametrize("harm", [Path.unlink, lambda file: file.write_bytes(b"")], ids=["removed", "emptied"])
+def test_a_result_that_was_removed_or_emptied_is_made_again_the_same(tmp_path, harm):
     dataset(tmp_path, "a.png", "b.png")
     run(config(tmp_path))
     before = results(tmp_path / "out")
-    (tmp_path / "out" / "a.png").unlink()
+    harm(tmp_path / "out" / "a.png")
     assert run(config(tmp_path)).done == 1
     assert results(tmp_path / "out") == before
 

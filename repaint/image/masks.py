@@ -10,11 +10,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from repaint.errors import ImageError
 from repaint.image.photo import DEFAULT_MAX_PIXELS, MaskImage, luma
 from repaint.image.reading import decode_photo, read_file
 from repaint.image.writing import to_samples, write_file
 
 Hole = Literal["black", "white"]
+MOSTLY = 0.5  # grey, from which on a picture is no mask
 
 
 def read_mask(
@@ -27,16 +29,25 @@ def read_mask(
 def decode_mask(
     data: bytes, name: str, *, hole: Hole = "black", soft: bool = False, max_pixels: int = DEFAULT_MAX_PIXELS
 ) -> MaskImage:
-    """The mask in the bytes of a picture file: its brightness, cut at half; alpha is ignored.
+    """The mask in the bytes of a picture file: its brightness, cut at half.
 
     Args:
         hole: the colour that marks what is to be filled.
         soft: keep the brightness as weights, 1 = leave alone.
 
     Raises:
-        ImageError: as `decode_photo`.
+        ImageError: as `decode_photo`; and if the picture is transparent anywhere, for its colours there were never
+            seen, or is grey for the most part and not meant to be soft: a photo.
     """
-    light = luma(decode_photo(data, name, max_pixels=max_pixels).rgb).clamp(0, 1)
+    picture = decode_photo(data, name, max_pixels=max_pixels)
+    if picture.alpha is not None and bool((picture.alpha < 0.5).any()):
+        raise ImageError(
+            f"{name}: is transparent in part, and what is below cannot be seen; a mask without transparency, "
+            "white and black alone, would be right"
+        )
+    light = luma(picture.rgb).clamp(0, 1)
+    if not soft and (grey := _grey_share(light)) > MOSTLY:
+        raise ImageError(f"{name}: looks like a photo: {100 * grey:.0f} % of it is grey; a mask is white and black")
     is_kept = (light >= 0.5) if hole == "black" else (light < 0.5)
     doubts = []
     if _looks_inverted(is_kept):
@@ -80,5 +91,8 @@ def _looks_inverted(is_kept: Tensor) -> bool:
 
 
 def _looks_soft(light: Tensor) -> bool:
-    between = (light > 10 / 255) & (light < 245 / 255)
-    return between.float().mean().item() > 0.001
+    return _grey_share(light) > 0.001
+
+
+def _grey_share(light: Tensor) -> float:
+    return ((light > 10 / 255) & (light < 245 / 255)).float().mean().item()

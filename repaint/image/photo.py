@@ -45,7 +45,7 @@ class Photo:
         alpha: (1, H, W) float32 in [0, 1], not multiplied into `rgb`.
 
     Raises:
-        ImageError: if one of them is of another shape.
+        ImageError: if one of them is of another shape, or `rgb` is no tensor of floats.
     """
 
     rgb: Tensor
@@ -54,6 +54,9 @@ class Photo:
     meta: Meta = Meta("png")
 
     def __post_init__(self) -> None:
+        if not isinstance(self.rgb, Tensor) or not self.rgb.is_floating_point():
+            found = self.rgb.dtype if isinstance(self.rgb, Tensor) else type(self.rgb).__name__
+            raise ImageError(f"a photo's rgb must be a tensor of floats in [0, 1], found {found}")
         if self.rgb.ndim != 3 or self.rgb.shape[0] != 3:
             raise ImageError(f"a photo's rgb must be (3, H, W), found {tuple(self.rgb.shape)}")
         for name, values in (("keep", self.keep), ("alpha", self.alpha)):

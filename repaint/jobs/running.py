@@ -281,7 +281,7 @@ class _Run:
     def _is_done(self, item: Item, sample: int, fingerprint: str) -> bool:
         path = self.outputs.path(item, sample)
         try:
-            return self.manifest.is_done(item.name, sample, fingerprint) and files.exists(path)
+            return self.manifest.is_done(item.name, sample, fingerprint) and files.has_content(path)
         except OSError as e:
             raise RunStopped(
                 f"{path}: cannot be looked at: {e.strerror or e}; the same command goes on from there"
