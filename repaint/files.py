@@ -92,10 +92,9 @@ def exists(path: str | Path) -> bool:
 
 
 def has_content(path: str | Path) -> bool:
-    """Whether a file is there and not empty."""
+    """Whether a file is there and, if local, not empty; remote objects are there when they are whole."""
     if is_remote(path):
-        with _remote() as remote:
-            return remote.exists(str(path)) and remote.stat(str(path)).size > 0
+        return exists(path)
     return Path(path).is_file() and Path(path).stat().st_size > 0
 
 
