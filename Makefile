@@ -1,15 +1,19 @@
-# make run: fill the sample photos on the embedded weights. make test: the test suite. Both set up .venv by themselves.
+# make run: fill the sample photos on the embedded weights. make test: the test suite. make web: the web page.
+# All set up .venv by themselves.
 PYTHON ?= python3
 CONF ?= confs/face.yml
 ARGS ?=
 
-.PHONY: run test lint check clean
+.PHONY: run test web lint check clean
 
 run: .venv/ready
 	.venv/bin/python test.py --conf_path $(CONF) $(ARGS)
 
 test: .venv/dev
 	.venv/bin/python -m pytest -n 2
+
+web: .venv/web
+	.venv/bin/repaint web $(ARGS)
 
 lint: .venv/dev
 	.venv/bin/ruff check .
@@ -24,6 +28,10 @@ clean:
 .venv/ready: setup.py pyproject.toml
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+.venv/web: .venv/ready
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[web]'
 	touch $@
 
 .venv/dev: .venv/ready

@@ -43,9 +43,10 @@ setup(
         "realesrgan": ["realesrgan>=0.3", "basicsr>=1.4.2"],  # the original upscaler, behind a shim
         "codeformer": ["spandrel_extra_arches>=0.2"],  # restorers of faces under non-commercial licences
         "train": ["tensorboard>=2.15", "timm>=1"],  # curves; encoders by name
+        "web": ["gradio>=6.20,<7"],  # the web page
         "dev": [
             *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6", "ruff>=0.8", "pyright>=1.1.390"),
-            *("tensorboard>=2.15", "timm>=1"),
+            *("tensorboard>=2.15", "timm>=1", "gradio>=6.20,<7"),
             *("piq>=0.8", "torchmetrics>=1", "matplotlib>=3.8"),  # benchmarks: figures and curves
         ],
     },

@@ -3,6 +3,7 @@
     python benchmarks/prior.py --prior base-64 --faces FACES --photos PHOTOS --out log/prior
     ... --t-T 20 --jump-n-sample 1 --var-mix 0 --spacing quadratic      a fast setting: 20 network calls
     ... --against other.safetensors         a second prior on the same pixels
+    ... --mender mender                     thin holes filled at once, as by `repaint inpaint` and `repaint restore`
     ... --pictures                          sheets to look at, in --out
     ... --fill-only --compile --device-noise --batch 600      on a GPU; what it filled is measured by a second run
     ... --samples log/samples --train-faces FACES --train-photos PHOTOS      without conditioning; what it has by heart
@@ -33,9 +34,12 @@ from benchmarks.results import Key, Store, figure_table, win_table
 from repaint.diffusion import NetworkPrior, Noise, network_calls, repaint, time_travel
 from repaint.errors import RepaintError, RunError
 from repaint.masks import make_mask
+from repaint.restoring import MEND_PX
 from repaint.stages.device import chosen_device
+from repaint.stages.mending import Mender
 from repaint.stages.progress import Device, Precision
 from repaint.weights.load import LoadedPrior, load_prior
+from repaint.weights.menders import load_mender
 
 MASKS = "wide,narrow,super-resolution,lines,half,expand"
 SHEET_ROWS = 8
@@ -84,6 +88,10 @@ def main(
     ] = None,
     spacing: Annotated[Literal["even", "quadratic"], typer.Option(help="of the states")] = "even",
     mean_of: Annotated[int, typer.Option(min=1, help="a fill is the mean of so many samples")] = 1,
+    mender: Annotated[
+        str | None, typer.Option(help="fills what is at most --mend-px thick; the prior, the rest")
+    ] = None,
+    mend_px: Annotated[float, typer.Option(min=1)] = MEND_PX,
     seed: int = 0,
     device: Device = "auto",
     precision: Precision = "float32",
@@ -127,6 +135,8 @@ def main(
     spaced = "" if spacing == "even" else f", {spacing}"
     averaged = "" if mean_of == 1 else f", mean of {mean_of}"
     setting = f"{t_T}/{jump_length}/{jump_n_sample}{variance}{spaced}{averaged}, {mean_of * network_calls(times)} calls"
+    if mender:
+        setting = f"{setting}; {mender} to {mend_px:g} px"
     states = t_T if spacing == "even" else f"quad{t_T}"
     methods = [Method(name, by_itself(fill)) for name, fill in CLASSICAL.items()]
     for name, found in reversed(loaded.items()):
@@ -135,6 +145,8 @@ def main(
             found.prior.network.compile(dynamic=False)
         if mean_of > 1:
             fill = mean_fill(fill, mean_of)
+        if mender:
+            fill = mended(Mender(load_mender(mender, device=where).network, mend_px, where), fill)
         methods.insert(0, Method(f"{Path(name).stem} ({found.sha256[:6]}) {setting}", fill, batch))
 
     store = Store(out / f"{size}px-seed{seed}")
@@ -223,6 +235,28 @@ def mean_fill(
         return [np.rint(np.mean(of_one, 0)).astype(np.uint8) for of_one in zip(*fills, strict=True)]
 
     return mean
+
+
+def mended(
+    mender: Mender, fill: Callable[[Sequence[Case]], list[np.ndarray]]
+) -> Callable[[Sequence[Case]], list[np.ndarray]]:
+    """What is thin filled by the mender in one call, and what is left by `fill`, to which that is known."""
+
+    def both(cases: Sequence[Case]) -> list[np.ndarray]:
+        found: list[np.ndarray] = []
+        for case in cases:
+            rgb = (as_tensor([case.picture.pixels])[0] * torch.from_numpy(case.keep)).float()
+            keep = torch.from_numpy(case.keep)[None]
+            thin = mender.thin(keep)
+            pixels = as_pixels(mender(rgb, keep, thin)[None] * 2 - 1)[0]
+            known = (keep | thin)[0].numpy()
+            if not known.all():
+                picture = replace(case.picture, pixels=pixels)
+                pixels = put_back(fill([replace(case, picture=picture, keep=known)])[0], pixels, known)
+            found.append(pixels)
+        return found
+
+    return both
 
 
 class DeviceNoise(Noise):

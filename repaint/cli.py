@@ -1,4 +1,5 @@
-"""The command line: `repaint restore`, `run`, `inpaint`, `masks`, `detect`, `weights`, `train`, `doctor`, `schema`.
+"""The command line: `repaint restore`, `run`, `inpaint`, `masks`, `detect`, `web`, `weights`, `train`, `doctor`,
+`schema`.
 
 Nothing heavy is imported before it is needed: help and config errors answer at once.
 """
@@ -19,6 +20,7 @@ from .cli_detect import detect_command
 from .cli_restore import restore_command
 from .cli_run import run_and_show
 from .cli_train import train_app
+from .cli_web import web_command
 from .errors import ConfigError
 
 app = typer.Typer(
@@ -205,6 +207,7 @@ def masks_command(
 
 
 app.command("detect")(detect_command)
+app.command("web")(web_command)
 
 
 @weights_app.command("list")

@@ -22,6 +22,7 @@ EXTRAS = {  # how each is installed
     "spandrel_extra_arches": "pip install '.[codeformer]'",
     "tensorboard": INSTALL_TRAIN,
     "timm": INSTALL_TRAIN,
+    "gradio": "pip install '.[web]'",
 }
 
 

@@ -26,7 +26,7 @@ from repaint.stages import mending
 from repaint.stages.inpaint import Inpaint, InpaintStage
 from repaint.stages.mending import AROUND_PX, CELL_PX, Mender, shown_to_mender
 from repaint.train.data import Picture
-from repaint.train.mender import HoledWindow, MenderTask, train_mender
+from repaint.train.mender import HoledWindow, MenderTask, regular, train_mender
 from repaint.train.mender_settings import TrainMender
 from repaint.train.settings import Source
 from repaint.weights.menders import load_mender
@@ -366,6 +366,30 @@ def test_a_window_shows_nothing_of_what_it_hides_and_asks_for_thin_parts_alone()
         assert torch.equal(counts.bool(), ~keep & ~thicker_than(keep, 6))
         asked += int(counts.sum())
     assert asked > 0
+
+
+def test_regular_holes_are_lines_and_grids_at_equal_distances_and_the_masks_of_the_paper_are_among_them():
+    seen = set()
+    for seed in range(400):
+        keep = regular(12, seeded(seed))[0]
+        assert keep.any()
+        assert not keep.all()
+        period = next(p for p in (2, 3, 4) if torch.equal(keep, keep.roll((p, p), (0, 1))) and 12 % p == 0)
+        seen.add((period, round(float(keep.float().mean()), 3)))
+    lines, grids = {(2, 0.5)}, {(2, 0.25), (2, 0.75)}
+    thirds = {(3, 0.333), (3, 0.667), (3, 0.111), (3, 0.889)}
+    quarters = {(4, 0.25), (4, 0.75), (4, 0.062), (4, 0.938)}
+    assert seen == lines | grids | thirds | quarters
+
+
+def test_a_share_of_windows_has_regular_holes():
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    picture = Picture(pixels, "a.png", Source(folder="x", scales=(1.0,)))
+    for share in (0.0, 1.0):
+        made = HoledWindow(64, aged_share=0, regular_share=share)
+        keeps = [made(picture, seeded(seed))[0][3] >= 1 for seed in range(10)]
+        is_regular = [torch.equal(keep[:48, :48], keep[12:60, 12:60]) for keep in keeps]
+        assert all(is_regular) if share else not any(is_regular)
 
 
 def test_command_trains_and_names_the_weights(config, tmp_path):

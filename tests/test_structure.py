@@ -32,10 +32,11 @@ FLOORS = (  # lowest first; a module imports from floors below its own, and insi
     {"upstream"},
     {"single", "mask_files", "detect_files", "terminal"},
     {"restoring"},
+    {"web"},
     {"doctor"},
     {"answers"},
     {"cli_run"},
-    {"cli_train", "cli_detect", "cli_restore"},
+    {"cli_train", "cli_detect", "cli_restore", "cli_web"},
     {"cli"},
     {"__main__"},
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,12 @@ class Step:
     given: Sequence[Photo] = ()
     results: dict[str, list[Photo]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    _guess: Callable[[], list[Photo]] | None = None
+
+    @property
+    def guess(self) -> list[Photo]:
+        """The photos as the stage at work has them so far. Computed when asked for."""
+        return self.photos if self._guess is None else self._guess()
 
     @property
     def photos(self) -> list[Photo]:
@@ -62,7 +68,8 @@ class Pipeline:
             for progress in stage(photos, seeds):
                 share = (place + progress.done / max(1, progress.total)) / len(self.stages)
                 calls = tuple(a + b for a, b in zip(before, progress.calls, strict=True))
-                yield Step(name, min(share, 1.0), calls, given, dict(results), (*notes, *progress.notes))
+                so_far = (*notes, *progress.notes)
+                yield Step(name, min(share, 1.0), calls, given, dict(results), so_far, progress._photos)
             if progress is None:
                 raise RuntimeError(f"the {name} stage answered nothing")
             photos = results[name] = progress.photos

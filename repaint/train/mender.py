@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 
 from ..archs.mend_net import MendNet, MendNetConfig, build, detect, grown_into
 from ..degrade import DAMAGED, damaged, weathered
-from ..degrade.drawing import count, happens
+from ..degrade.drawing import count, happens, pick
 from ..holes import grown, thicker_than
 from ..stages.mending import shown_to_mender
 from .data import Picture, Pictures, cut, varied
@@ -36,7 +36,7 @@ class HoledWindow:
     """What a mender is shown (4, s, s), the window in [0, 1] (3, s, s), and which of its pixels count (1, s, s).
 
     The holes have the shapes of damage, enlarged by up to `spread_px`. What is thicker than `thickest_px` is hidden
-    too, but nobody is asked for it.
+    too, but nobody is asked for it. A share of the windows has regular holes instead (`regular`).
     """
 
     size: int
@@ -47,15 +47,36 @@ class HoledWindow:
     spread_px: int = 4
     flip: bool = False
     grey_share: float = 0.0
+    regular_share: float = 0.0
 
     def __call__(self, picture: Picture, g: Generator) -> tuple[Tensor, Tensor, Tensor]:
         image = (varied(cut(picture, self.size, g), g, flip=self.flip, grey_share=self.grey_share) + 1) / 2
         if happens(g, self.aged_share):
             image = weathered(image, g, strength=self.strength)
-        keep = ~damaged(image, g, HOLES, stamps=self.stamps, strength=self.strength).damage
-        keep = grown(keep, count(g, 0, self.spread_px))
+        if self.regular_share and happens(g, self.regular_share):
+            keep = regular(self.size, g)
+        else:
+            keep = ~damaged(image, g, HOLES, stamps=self.stamps, strength=self.strength).damage
+            keep = grown(keep, count(g, 0, self.spread_px))
         counts = ~keep & ~thicker_than(keep, self.thickest_px)
         return shown_to_mender(image[None], keep[None])[0], image, counts.float()
+
+
+def regular(size: int, g: Generator) -> Tensor:
+    """What is known (1, size, size) where lines or pixels are missing at equal distances.
+
+    Known is every second row, or column, or both: `lines` and `super-resolution` of the paper's masks; half of the time
+    every third or fourth, or all but every second to fourth.
+    """
+    usual = happens(g, 0.5)
+    period = 2 if usual else pick(g, (2, 3, 4))
+    is_gap = not usual and happens(g, 0.5)
+    along = torch.arange(size)
+    rows, columns = ((along + count(g, 0, period - 1)) % period == 0 for _ in range(2))
+    kind = pick(g, ("rows", "columns", "both"))
+    every = torch.ones(size, dtype=torch.bool)
+    known = (every if kind == "columns" else rows)[:, None] & (every if kind == "rows" else columns)
+    return (~known if is_gap else known)[None]
 
 
 class MenderObjective(nn.Module):
@@ -89,7 +110,7 @@ class MenderTask:
     def data(self, sources: Sequence[Source], *, seed: int, count: int, training: bool) -> Pictures:
         c = self.config
         folder = c.stamps if training else c.validation_stamps or c.stamps
-        changes = {"flip": c.flip, "grey_share": c.grey_share} if training else {}
+        changes = {"flip": c.flip, "grey_share": c.grey_share, "regular_share": c.regular_share} if training else {}
         make = HoledWindow(
             c.size,
             read_stamps(folder) if folder is not None else (),

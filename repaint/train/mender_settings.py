@@ -28,6 +28,12 @@ class TrainMender(Training):
     aged_share: float = Field(default=0.5, ge=0, le=1, description="of windows aged as a whole before they are damaged")
     thickest_px: int = Field(default=12, ge=1, description="thicker parts of holes are shown, and count for nothing")
     spread_px: int = Field(default=4, ge=0, description="holes are enlarged by up to so much")
+    regular_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="of windows in which lines or pixels are missing at equal distances; held-out windows have none",
+    )
     soft: float = Field(
         default=0.02,
         gt=0,
