@@ -15,7 +15,7 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["repaint", "repaint.*"]),
     package_data={"repaint": ["weights/embedded/*.safetensors", "*.html.j2", "py.typed"]},
-    entry_points={"console_scripts": ["repaint = repaint.cli:main"]},
+    entry_points={"console_scripts": ["repaint = repaint.__main__:main"]},
     install_requires=[
         "torch>=2.6",  # the networks
         "torchvision",  # facexlib and spandrel import it

@@ -11,7 +11,7 @@ from .answers import GOES_ON, INTERRUPTED, LARGEST_SEED, Hole, answers, say
 from .errors import ConfigError, ImageError
 
 
-@answers(GOES_ON)
+@answers()
 def restore_command(
     photo: Annotated[str, typer.Argument(help="A photo, or a folder of photos; gs:// and az:// are folders.")],
     out: Annotated[str, typer.Option(help="The result; for a folder, the folder of results.")],
@@ -78,11 +78,15 @@ def restore_command(
         "device": options.device,
         "precision": options.precision,
     }
+    if not photo:
+        raise ImageError("no photo is named; a photo, or a folder of photos, would be right")
     if is_remote(photo) or Path(photo).is_dir():
         from .cli_run import run_and_show
 
         more: dict[str, Any] = {"masks": mask, "save_stages": save_stages, "keep_format": keep_format}
-        run_and_show(as_run(photo, out, options.restore, max_megapixels=max_megapixels, **more, **common))
+        answers(GOES_ON)(run_and_show)(
+            as_run(photo, out, options.restore, max_megapixels=max_megapixels, **more, **common)
+        )
         return
     from .image import ENDINGS
 

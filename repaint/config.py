@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from .errors import ConfigError
@@ -18,9 +18,16 @@ Settings_ = TypeVar("Settings_", bound="Settings")
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, strict about types, closed to unknown keys."""
+    """Base of all settings: frozen, strict about types, closed to unknown keys; a `Path` is its text."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _paths_as_text(cls, said: Any) -> Any:
+        if isinstance(said, Mapping):
+            return {key: str(value) if isinstance(value, Path) else value for key, value in said.items()}
+        return said
 
 
 class _Loader(yaml.SafeLoader):
@@ -101,11 +108,12 @@ class Document:
 
     def where(self, loc: Sequence[str | int]) -> str:
         """'file:line' of a key, or of the nearest thing around it; '--set key' if an override put it there."""
-        dotted = ".".join(map(str, loc))
-        for override in self._overrides:
-            plain = override.replace("[", ".").replace("]", "")
-            if dotted == plain or dotted.startswith(plain + ".") or plain.startswith(dotted + "."):
-                return f"--set {override}"
+        dotted = ".".join(map(str, loc)) + "."
+        plain = {override: override.replace("[", ".").replace("]", "") + "." for override in self._overrides}
+        of_it = [override for override, place in plain.items() if dotted.startswith(place)]
+        in_it = [override for override, place in plain.items() if place.startswith(dotted)]
+        if found := of_it or in_it:
+            return f"--set {max(found, key=lambda override: len(plain[override]))}"
         line, node = self._root.start_mark.line, self._root
         for key in loc:
             found = _child(node, key)

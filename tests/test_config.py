@@ -354,3 +354,23 @@ def test_numbers_with_an_exponent_and_no_dot_are_numbers(text, value):
 
 def test_an_override_of_one_alias_is_none_of_the_others():
     assert Document("a: &x {k: 1}\nb: *x", "f").override(["a.k=2"]).data == {"a": {"k": 2}, "b": {"k": 1}}
+
+
+# ---- overrides are named, each for its own mistake
+
+
+def test_the_override_that_is_wrong_is_named_whatever_else_was_overridden():
+    at = "stages.0.inpaint"
+    overrides = ["seed=1", f"{at}.grow_px=1", f"{at}.feather_px=x", f"{at}.sampler={{repaint: {{t_T: x}}}}"]
+    document = Document("images: a\noutput: b\nstages: [inpaint: {}]\n", "a.yml").override(overrides)
+    with pytest.raises(ConfigError) as e:
+        document.check(RunConfig)
+    assert [line.partition(": ")[0] for line in str(e.value).splitlines()] == [
+        "--set stages.0.inpaint.sampler",
+        "--set stages.0.inpaint.feather_px",
+    ]
+
+
+def test_a_path_is_its_text():
+    config = RunConfig(images=Path("photos"), output=Path("out"), stages=[{"color": {}}])  # pyright: ignore
+    assert (config.images, config.output) == ("photos", "out")

@@ -15,6 +15,7 @@ from PIL import Image
 
 from repaint.errors import ImageError
 from repaint.image import Photo, decode_photo, encode_photo, read_mask, read_photo, write_mask, write_photo
+from repaint.image.reading import PILLOW
 
 from .pictures import cv2_png, levels, make_photo, picture, saved, saved_tiff
 
@@ -37,6 +38,10 @@ def float_tiff() -> bytes:
 BAD_BYTES = {
     "nothing": (lambda: b"", "x.png: is empty"),
     "text": (lambda: b"hello, I am a text file", "x.png: begins with b'hello, I'; a PNG, JPEG,"),
+    "a phone's picture": (
+        lambda: b"\0\0\0\x18ftypheic" + bytes(40),
+        "x.png: is HEIC, AVIF or the like; the same picture saved as JPEG, PNG or TIFF would be right",
+    ),
     "another format": (lambda: saved(picture("RGB"), "PPM"), "x.png: begins with b'P6"),
     "half a PNG": (lambda: saved(picture("RGB"), "PNG")[:120], "x.png: is cut short: the PNG data ends after 120"),
     "half a JPEG": (lambda: saved(picture("RGB"), "JPEG")[:-40], "x.png: is cut short: the JPEG data"),
@@ -112,11 +117,13 @@ def test_pillows_own_limit_does_not_matter(format, monkeypatch):
     assert Image.MAX_IMAGE_PIXELS == 10
 
 
-def test_webp_beyond_pillows_own_limit_is_an_image_error(monkeypatch):
-    data = saved(picture("RGB"), "WEBP")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+def test_a_size_that_pillow_itself_refuses_is_an_image_error(monkeypatch):
+    def refuse(file):  # as some of its versions do with WebP, before its size can be asked for
+        raise Image.DecompressionBombError
+
+    monkeypatch.setitem(PILLOW, "webp", refuse)
     with pytest.raises(ImageError, match=r"x: has more megapixels than the limit of 2e-05 \(max_megapixels\)"):
-        decode_photo(data, "x")
+        decode_photo(saved(picture("RGB"), "WEBP"), "x", max_pixels=20)
 
 
 @pytest.mark.parametrize("read", [read_photo, read_mask])
@@ -208,3 +215,9 @@ def test_what_does_not_belong_together_is_no_photo(parts, said):
     with pytest.raises(ImageError) as caught:
         Photo(**{name: torch.ones(shape) for name, shape in parts.items()})
     assert str(caught.value) == f"a photo's {said}"
+
+
+def test_levels_of_255_are_no_photo():
+    with pytest.raises(ImageError, match=r"in \[0, 1\], found 255; levels of 255 have to be divided by 255"):
+        Photo(torch.full((3, 4, 4), 255.0))
+    Photo(torch.full((3, 4, 4), 1.5))  # what overshoots is clamped when it is saved

@@ -66,9 +66,9 @@ def test_an_inverted_mask_is_suspected():
     black, white = mask_bytes(strokes), mask_bytes(255 - strokes)
     (line,) = decode_mask(black, "m.png").warnings
     assert line.startswith("m.png: the mask looks inverted")
-    assert line.endswith("set hole: white if white marks the hole")
+    assert line.endswith("hole: white (--hole white) is right if white marks the hole")
     (line,) = decode_mask(white, "m.png", hole="white").warnings
-    assert line.endswith("set hole: black if black marks the hole")
+    assert line.endswith("hole: black (--hole black) is right if black marks the hole")
     assert decode_mask(black, "m.png", hole="white").warnings == ()
     assert decode_mask(white, "m.png").warnings == ()
 

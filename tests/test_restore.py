@@ -166,7 +166,7 @@ def test_stages_of_a_folder_are_never_written_over_other_files(photo, tmp_path):
 
 def test_what_a_mask_marks_is_not_said_to_be_found(photo, tmp_path):
     mask = np.full((120, 144), 255, np.uint8)
-    mask[60:120] = 0
+    mask[60:70, 60:70] = 0
     Image.fromarray(mask).save(tmp_path / "mask.png")
     words = ("--mask", tmp_path / "mask.png", "--preset", "fast", "--no-faces", "--no-color")
     (line,) = (s for s in called("restore", photo, "--out", tmp_path / "new.png", *words).lines if "damage found" in s)
@@ -255,3 +255,10 @@ def test_doctor_names_what_each_stage_uses():
     assert said.code == 0
     for words in ("scratches (sha256", "base-128 (sha256", "face-128 (sha256", "upscale-x2 (sha256", "torch"):
         assert words in said.out
+
+
+def test_no_photo_is_not_the_folder_one_is_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert called("restore", "", "--out", "new.png").error == (
+        "no photo is named; a photo, or a folder of photos, would be right"
+    )

@@ -64,12 +64,20 @@ def _is_res(state: State, i: int) -> bool:
     return f"input_blocks.{i}.0.in_layers.2.weight" in state
 
 
+def _makes_colours(state: State) -> bool:
+    """Whether three numbers a pixel come out of four that went in."""
+    first, last = state.get("stem.weight"), state.get("last.2.weight")
+    return first is not None and last is not None and 3 * first.shape[1] == 4 * last.shape[0]
+
+
 def looks_like(state: State) -> str:
     """A few words on what a state dict seems to be, for error messages."""
     known = {  # the first that is there
         "time_embed.0.weight": "a guided-diffusion network (a prior for inpaint, or its classifier)",
         "middle.0.qkv.weight": "a face restorer of ours (for faces)",
-        "down.0.0.branch.2.weight": "a scratch detector of ours (for scratches)",
+        "down.0.0.branch.2.weight": "a mender of ours (for `mender` of inpaint)"
+        if _makes_colours(state)
+        else "a scratch detector of ours (for scratches)",
         "first.1.weight": "the scratch detector of Bringing-Old-Photos (for scratches)",
         "body.1.weight": "a compact super-resolver (for upscale)",
         "conv_first.weight": "an ESRGAN-like upscaler (for upscale)",

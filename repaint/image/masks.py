@@ -54,7 +54,7 @@ def decode_mask(
         other = "white" if hole == "black" else "black"
         doubts.append(
             f"{name}: the mask looks inverted: more than half of it is hole, and so is its border; "
-            f"set hole: {other} if {other} marks the hole"
+            f"hole: {other} (--hole {other}) is right if {other} marks the hole"
         )
     if not soft and _looks_soft(light):
         doubts.append(f"{name}: the mask has grey pixels, which are cut at half; black and white alone would be right")

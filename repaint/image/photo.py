@@ -21,6 +21,7 @@ FORMATS = tuple(dict.fromkeys(ENDINGS.values()))  # read and written
 READABLE = (*ENDINGS, ".gif", ".bmp")  # published datasets hold these two; they are read, never written
 
 DEFAULT_MAX_PIXELS = 80_000_000
+FAR_OUTSIDE = 4.0  # no photo in [0, 1], and no step that overshoots, comes to this
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Photo:
         alpha: (1, H, W) float32 in [0, 1], not multiplied into `rgb`.
 
     Raises:
-        ImageError: if one of them is of another shape, or `rgb` is no tensor of floats.
+        ImageError: if one of them is of another shape, or `rgb` is no tensor of floats in about [0, 1].
     """
 
     rgb: Tensor
@@ -57,6 +58,10 @@ class Photo:
         if not isinstance(self.rgb, Tensor) or not self.rgb.is_floating_point():
             found = self.rgb.dtype if isinstance(self.rgb, Tensor) else type(self.rgb).__name__
             raise ImageError(f"a photo's rgb must be a tensor of floats in [0, 1], found {found}")
+        if self.rgb.numel() and (largest := float(self.rgb.amax())) > FAR_OUTSIDE:
+            raise ImageError(
+                f"a photo's rgb must be in [0, 1], found {largest:g}; levels of 255 have to be divided by 255"
+            )
         if self.rgb.ndim != 3 or self.rgb.shape[0] != 3:
             raise ImageError(f"a photo's rgb must be (3, H, W), found {tuple(self.rgb.shape)}")
         for name, values in (("keep", self.keep), ("alpha", self.alpha)):

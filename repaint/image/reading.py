@@ -130,6 +130,8 @@ def _kind(data: bytes) -> str:
         return "gif"
     if data.startswith(b"BM"):
         return "bmp"
+    if data[4:8] == b"ftyp":
+        raise ImageError("is HEIC, AVIF or the like; the same picture saved as JPEG, PNG or TIFF would be right")
     raise ImageError(f"begins with {data[:8]!r}; a PNG, JPEG, TIFF, WebP, GIF or BMP image would be right")
 
 

@@ -227,7 +227,7 @@ CATALOG: tuple[Entry, ...] = (
     _embedded(
         "mender",
         "mender",
-        "fills what is at most 12 px thick in one call; comes with the package",
+        "fills thin holes in one call (trained up to 12 px, used up to 16 px); comes with the package",
         sha256="ca03e0f7e7e54b66e597946a7f21d120bd126a16a0678ee1192713b382442923",
         size_bytes=4_207_808,
     ),
