@@ -1,9 +1,11 @@
 """`repaint`, and `python -m repaint`: Ctrl-C is one line even while modules are still being read."""
 
 import sys
+import warnings
 
 
 def main() -> None:
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of a damaged file one line is enough, and it is ours
     try:
         from .cli import main as command_line
 

@@ -86,6 +86,19 @@ def test_what_is_painted_comes_to_the_size_of_the_photo_beside_what_was_found():
     assert torch.equal(work.hole_of_marks(painted & ~marks, (2000, 1000), None), wanted & ~hole)
 
 
+def test_another_search_keeps_what_was_painted_and_wiped_out():
+    def found(*columns: int) -> work.Found:
+        marks = np.zeros((4, 6), bool)
+        marks[:, columns] = True
+        return work.Found(torch.zeros(1, 4, 6, dtype=torch.bool), marks)
+
+    painted = found(0).marks
+    assert (work.looked_again(painted, None, found(1, 2)) == found(0, 1, 2).marks).all()
+    corrected = found(0, 2).marks  # of 1 and 2, 1 was wiped out, and 0 painted
+    assert (work.looked_again(corrected, found(1, 2), found(1, 2, 3)) == found(0, 2, 3).marks).all()
+    assert (work.looked_again(corrected, found(1, 2), found(1)) == found(0).marks).all()
+
+
 @pytest.mark.parametrize("sides", [(1000, 640), (333, 1000), (1000, 1000), (1, 1000)])
 def test_marks_on_a_canvas_are_read_where_they_were_shown(sides):
     marks = np.random.default_rng(0).random(sides) < 0.1
@@ -271,7 +284,7 @@ def test_a_visitor_opens_a_photo_sees_its_damage_and_gets_it_restored(server, tm
     visitor = Visitor(server[0])
     opened = visitor.did("open_", visitor.upload(path))
     assert words(opened) == "aunt.png: 80 x 60 pixels. Press **Restore**; or look at the damage first."
-    found = visitor.did("find_", None, 0.9)
+    found = visitor.did("find_", None, None, 0.9)
     assert re.match(r"Damage on \d+\.\d\d % of the photo, in red\.", words(found))
     (editor,) = values(found)
     restored = visitor.did("restore_", None, editor, *RESTORE)
@@ -299,6 +312,14 @@ def test_a_visitor_hears_what_is_wrong_and_may_go_on(server, tmp_path):
     assert "nothing to do" in words(refused)
     shown = [output["visible"] for output in refused if isinstance(output, dict) and "visible" in output]
     assert shown == [True, False]  # Restore, Stop
+
+
+def test_what_was_found_is_left_alone_where_that_is_not_asked_for(server, tmp_path):
+    visitor = Visitor(server[0])
+    visitor.did("open_", visitor.upload(aged(tmp_path)))
+    (editor,) = values(visitor.did("find_", None, None, 0.9))
+    refused = visitor.did("restore_", None, editor, False, *RESTORE[1:])
+    assert "nothing to do" in words(refused)
 
 
 def test_the_page_asks_no_other_server_and_shows_no_other_files(server, tmp_path):

@@ -11,9 +11,10 @@ from typing import Any
 import gradio as gr
 import numpy as np
 from gradio.themes import Soft
+from PIL import Image
 
 from ..errors import RepaintError
-from ..image import READABLE
+from ..image import READABLE, Photo
 from ..restoring import Restore
 from ..stages.progress import Device, Precision
 from . import work
@@ -37,6 +38,7 @@ UNTIL_UPLOADED = """async () => {
     };
     while (window.paintedAt && !quiet()) await new Promise(go => setTimeout(go, 100));
 }"""  # what was painted last is on its way, some time yet, when somebody is quick with Restore
+Painted = dict[str, Any] | None  # what the editor holds
 KEPT_S = 24 * 3600  # uploads and results are deleted after a day, or when the server stops
 
 
@@ -112,9 +114,10 @@ def page(offer: Offer) -> gr.Blocks:
 
         def open_(path: str | None) -> dict[Any, Any]:
             blank = {
+                **busy(False),
                 editor: gr.update(value=None, visible="hidden"),
                 find: gr.update(interactive=False),
-                go: gr.update(interactive=False),
+                go: gr.update(interactive=False, visible=True),
                 result: gr.update(visible=False),
                 download: gr.update(visible=False),
             }
@@ -130,14 +133,14 @@ def page(offer: Offer) -> gr.Blocks:
                 opened: Opened(path),
                 editor: shown(work.view(photo), None),
                 find: gr.update(interactive=True),
-                go: gr.update(interactive=True),
+                go: gr.update(interactive=True, visible=True),
                 status: f"{Path(path).name}: {W} x {H} pixels. Press **Restore**; or look at the damage first.",
             }
 
-        def find_(visitor: Opened, sensitivity: float) -> Iterator[dict[Any, Any]]:
-            yield {**busy(True), status: work.DOING["scratches"] + " …"}
+        def find_(visitor: Opened, painted: Painted, sensitivity: float) -> Iterator[dict[Any, Any]]:
             try:
                 photo = work.opened(visitor.path, max_pixels=offer.max_pixels)
+                marks = marks_in(painted, photo)
                 for seen in work.finding(photo, sensitivity, offer.device):
                     if isinstance(seen, Look):
                         yield {status: seen.words}
@@ -146,7 +149,7 @@ def page(offer: Offer) -> gr.Blocks:
                     yield {
                         **busy(False),
                         opened: Opened(visitor.path, seen),
-                        editor: shown(work.view(photo), seen.marks),
+                        editor: shown(work.view(photo), work.looked_again(marks, visitor.found, seen)),
                         status: f"Damage on {100 * share:.2f} % of the photo, in red. Wipe out what is none, paint "
                         "what was missed; then press **Restore**.",
                     }
@@ -156,7 +159,7 @@ def page(offer: Offer) -> gr.Blocks:
 
         def restore_(
             visitor: Opened,
-            painted: dict[str, Any] | None,
+            painted: Painted,
             scratches: bool,
             faces: bool,
             color: bool,
@@ -169,8 +172,9 @@ def page(offer: Offer) -> gr.Blocks:
         ) -> Iterator[dict[Any, Any]]:
             try:
                 photo = work.opened(visitor.path, max_pixels=offer.max_pixels)
-                sides = (photo.rgb.shape[-2], photo.rgb.shape[-1])
-                marks = work.marks_on_canvas((painted or {}).get("layers", ()), work.view_sides(*sides))
+                marks, found = marks_in(painted, photo), visitor.found
+                if found is not None and not scratches:  # what was found is not asked for, what was painted is
+                    marks, found = marks & ~found.marks, None
                 settings = Restore(
                     preset=WORK[preset],  # pyright: ignore[reportArgumentType]
                     scratches=scratches and visitor.found is None,
@@ -181,9 +185,7 @@ def page(offer: Offer) -> gr.Blocks:
                     sensitivity=sensitivity,
                     strength=strength,
                 )
-                hole = None
-                if scratches or visitor.found is None:
-                    hole = work.hole_of_marks(marks, sides, visitor.found)
+                hole = work.hole_of_marks(marks, (photo.rgb.shape[-2], photo.rgb.shape[-1]), found)
                 before = work.preview(photo)
                 with tempfile.TemporaryDirectory() as folder:  # gradio keeps a copy of what was yielded
                     looks = work.restoring(
@@ -209,7 +211,7 @@ def page(offer: Offer) -> gr.Blocks:
                 _raise_if_ours(e)
 
         def begun() -> dict[Any, Any]:
-            return {**busy(True), status: "Beginning …", download: gr.update(visible=False)}
+            return {**busy(True), status: "Beginning …"}
 
         def busy(is_busy: bool) -> dict[Any, Any]:
             return {
@@ -221,22 +223,24 @@ def page(offer: Offer) -> gr.Blocks:
         def stopped() -> dict[Any, Any]:
             return {**busy(False), status: "Stopped."}
 
-        hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal", "show_progress_on": status}
+        hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         one_at_a_time: dict[str, Any] = {"concurrency_id": "work", "concurrency_limit": 1}
-        file.change(open_, file, [opened, editor, find, go, result, download, status], **hidden)
-        finds = find.click(
-            find_, [opened, sensitivity], [opened, editor, find, go, stop, status], **hidden, **one_at_a_time
-        )
+        buttons = [go, find, stop, status]
         options = [scratches, faces, color, denoise, preset, scale, sensitivity, strength, seed]
-        begins = go.click(begun, None, [go, find, stop, status, download], queue=False, **hidden)
-        restores = begins.then(None, None, None, js=UNTIL_UPLOADED).then(
-            restore_,
-            [opened, editor, *options],
-            [go, find, stop, status, result, download],
-            **hidden,
-            **one_at_a_time,
+
+        def begin(button: gr.Button) -> Any:
+            return button.click(begun, None, buttons, queue=False, **hidden).then(None, None, None, js=UNTIL_UPLOADED)
+
+        finds = begin(find).then(
+            find_, [opened, editor, sensitivity], [opened, editor, *buttons], **hidden, **one_at_a_time
         )
-        stop.click(stopped, None, [go, find, stop, status], cancels=[finds, restores], queue=False, **hidden)
+        restores = begin(go).then(
+            restore_, [opened, editor, *options], [result, download, *buttons], **hidden, **one_at_a_time
+        )
+        stop.click(stopped, None, buttons, cancels=[finds, restores], queue=False, **hidden)
+        file.change(
+            open_, file, [opened, editor, result, download, *buttons], cancels=[finds, restores], queue=False, **hidden
+        )
     return blocks.queue(max_size=32)
 
 
@@ -246,9 +250,13 @@ def shown(view: np.ndarray, marks: np.ndarray | None) -> Any:
     return gr.update(value={"background": background, "layers": [layer], "composite": None}, visible=True)
 
 
-def _as_large(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    from PIL import Image
+def marks_in(painted: Painted, photo: Photo) -> np.ndarray:
+    """The marks (h, w) that the editor holds on a photo's view."""
+    sides = work.view_sides(*photo.rgb.shape[-2:])
+    return work.marks_on_canvas((painted or {}).get("layers", ()), sides)
 
+
+def _as_large(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     height, width = after.shape[:2]
     return np.asarray(Image.fromarray(before).resize((width, height), Image.Resampling.LANCZOS))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import tempfile
 import threading
@@ -76,6 +77,7 @@ def serve(
         say(f"the page is at {address} (Ctrl-C ends it)")
         if host not in LOCAL:
             say(f"--host {host}: whoever reaches this machine can use the page")
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # however it is ended, no photo stays behind
         try:
             threading.Event().wait()
         finally:

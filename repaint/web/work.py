@@ -127,6 +127,13 @@ def hole_of_marks(marks: np.ndarray, sides: tuple[int, int], found: Found | None
     return found.hole & ~enlarged(found.marks & ~marks) | enlarged(marks & ~found.marks)
 
 
+def looked_again(marks: np.ndarray, before: Found | None, now: Found) -> np.ndarray:
+    """Marks (h, w) after another search: those of now; what a person painted or wiped out before stays so."""
+    if before is None:
+        return now.marks | marks
+    return (now.marks & ~(before.marks & ~marks)) | (marks & ~before.marks)
+
+
 def on_canvas(view: np.ndarray, marks: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """A view (h, w, 3) on its canvas, RGB uint8, and its marks (h, w) as a layer over that, RGBA uint8."""
     there = _within_canvas(view.shape[0], view.shape[1])
