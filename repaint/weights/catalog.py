@@ -228,8 +228,8 @@ CATALOG: tuple[Entry, ...] = (
         "mender",
         "mender",
         "fills thin holes in one call (trained up to 12 px, used up to 16 px); comes with the package",
-        sha256="ca03e0f7e7e54b66e597946a7f21d120bd126a16a0678ee1192713b382442923",
-        size_bytes=4_207_808,
+        sha256="69652a96b19f3aca55200535bb9fe374a59c78a8045970760f92f09517bbfccf",
+        size_bytes=4_207_824,
     ),
     _embedded(
         "upscale-x2",
