@@ -15,6 +15,7 @@ from benchmarks import fills, memory, noise_levels, pictures, prior
 from benchmarks.results import Key, Store, figure_table
 from repaint.diffusion import NetworkPrior, linear_schedule
 from repaint.errors import RunError, WeightsError
+from repaint.stages.mending import Mender
 from repaint.weights.load import load_prior
 
 from . import tiny
@@ -256,3 +257,27 @@ def test_a_network_that_cannot_see_means_does_not_follow_them(blind, followed):
 
     found = noise_levels.followed_by(NetworkPrior(network, linear_schedule()), torch.Size((8, 3, 16, 16)), seed=0)
     assert found == pytest.approx([followed] * 3, abs=1e-4)
+
+
+def test_with_a_mender_the_prior_is_asked_for_what_is_thick_alone_and_knows_the_rest():
+    keep = np.ones((64, 64), bool)
+    keep[10] = False
+    keep[30:60, 30:60] = False
+    case = prior.Case("faces x", pictures.Picture("a", picture(size=64)), keep, 0)
+    asked: list[prior.Case] = []
+
+    def black(cases):
+        asked.extend(cases)
+        return [np.zeros((64, 64, 3), np.uint8) for _ in cases]
+
+    mender = Mender(lambda shown: torch.full_like(shown[:, :3], 0.4), 8, torch.device("cpu"))
+    (both,) = prior.mended(mender, black)([case])
+    (of_prior,) = asked
+    thin = ~keep & of_prior.keep
+    assert (thin == (np.arange(64) == 10)[:, None]).all()
+    assert (both[thin] == 102).all()
+    assert (of_prior.picture.pixels[thin] == 102).all()
+    assert (both[~of_prior.keep] == 0).all()
+    lines = prior.Case("faces x", case.picture, np.repeat((np.arange(64) % 2 == 0)[:, None], 64, 1), 0)
+    prior.mended(mender, black)([lines])
+    assert len(asked) == 1
