@@ -158,6 +158,21 @@ def test_a_photo_is_restored_in_its_format_and_only_where_it_is_marked(tmp_path)
     assert result.rgb[:, hole[0]].max() < 0.9
 
 
+def test_the_photo_is_seen_while_it_is_worked_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(work, "SECONDS_BETWEEN_LOOKS", -1)
+    photo = work.opened(aged(tmp_path), max_pixels=10**6)
+    hole = torch.zeros(1, 60, 80, dtype=torch.bool)
+    hole[:, 16:44, 20:48] = True  # too thick for the mender
+    settings = Restore(preset="fast", prior="base-64", scratches=False, faces=False, color=False)
+    looks = work.restoring(photo, "aunt.tif", settings, tmp_path, hole=hole, seed=0, device="cpu", precision="float32")
+    pictures = [look.picture.astype(int) for look in looks if look.picture is not None]
+    assert len(pictures) > 10
+    off = [np.abs(picture - pictures[-1]) for picture in pictures]
+    assert all((each[:, ~hole[0].numpy().any(0)] == 0).all() for each in off)  # what is known stands from the first
+    inside = [each[16:44, 20:48].mean() for each in off]
+    assert inside[0] > inside[-2] >= inside[-1] == 0
+
+
 def test_a_format_that_is_only_read_becomes_png(tmp_path):
     photo = Photo(torch.rand(3, 20, 30))
     settings = Restore(scratches=False, faces=False)
