@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .train.loop import Status as TrainingStatus
 
 SECONDS_BETWEEN_LINES = 10
+TELLING_S, TELLING_SHARE = 4, 0.03  # from which on it can be told how long work will take
 
 
 @contextlib.contextmanager
@@ -57,8 +58,13 @@ def watching() -> Iterator[Callable[[Status], None]]:
 def stage_bar(name: str) -> Iterator[Callable[[Progress], None]]:
     """What a stage's progress on one photo may be told to."""
     if not sys.stderr.isatty():
-        line = _NowAndThen()
-        yield lambda progress: line.tell(f"{name}: {progress.done} of {progress.total} network calls")
+        line, began = _NowAndThen(), time.monotonic()
+
+        def calls(progress: Progress) -> None:
+            left = about_left(progress.done / max(1, progress.total), time.monotonic() - began)
+            line.tell(f"{name}: {progress.done} of {progress.total} network calls{left}")
+
+        yield calls
         return
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -79,8 +85,13 @@ def stage_bar(name: str) -> Iterator[Callable[[Progress], None]]:
 def restore_bar(name: str) -> Iterator[Callable[[Step], None]]:
     """What a pipeline's step on one photo may be told to."""
     if not sys.stderr.isatty():
-        line = _NowAndThen()
-        yield lambda step: line.tell(f"{name}: {step.stage}, {100 * step.share:.0f} % of all")
+        line, began = _NowAndThen(), time.monotonic()
+
+        def stages(step: Step) -> None:
+            left = about_left(step.share, time.monotonic() - began)
+            line.tell(f"{name}: {step.stage}, {100 * step.share:.0f} % of all{left}")
+
+        yield stages
         return
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
@@ -167,7 +178,7 @@ class _Lines:
             left = status.total - status.skipped - _made(status)
             rate = ""
             if made := _made(status):
-                rate = f", {_rate(status, self._began)}, {_duration((now - self._began) / made * left)} left"
+                rate = f", {_rate(status, self._began)}, {duration((now - self._began) / made * left)} left"
             percent = f", {100 * status.share:.0f} % of {_names(status)}" if status.share else ""
             ready = f"{counted + status.skipped}/{status.total}"
             self._print(f"{ready}{percent}{rate}")
@@ -178,7 +189,15 @@ class _Lines:
         print(f"repaint: {line}", file=sys.stderr, flush=True)
 
 
-def _duration(seconds: float) -> str:
+def about_left(share: float, seconds: float) -> str:
+    """', about 40 s left', of work of which a share is done after so many seconds; '' where that cannot be told."""
+    if seconds < TELLING_S or share < TELLING_SHARE:
+        return ""
+    return f", about {duration(seconds / share * (1 - share))} left"
+
+
+def duration(seconds: float) -> str:
+    """In the unit that suits it."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -82,4 +82,16 @@ def test_without_a_terminal_a_line_comes_now_and_then(monkeypatch, capsys):
     assert capsys.readouterr().err == "repaint: a.png: 4 of 8 network calls\n"
     with terminal.restore_bar("b.png") as tell:
         tell(SimpleNamespace(share=0.5, stage="faces"))
-    assert capsys.readouterr().err == "repaint: b.png: faces, 50 % of all\n"
+        monkeypatch.setattr(terminal, "TELLING_S", -1)
+        tell(SimpleNamespace(share=0.5, stage="faces"))
+    assert capsys.readouterr().err == (
+        "repaint: b.png: faces, 50 % of all\nrepaint: b.png: faces, 50 % of all, about 0 s left\n"
+    )
+
+
+def test_how_long_work_may_take_is_said_once_it_can_be_told():
+    assert terminal.about_left(0.5, 3) == ""
+    assert terminal.about_left(0.01, 60) == ""
+    assert terminal.about_left(0.25, 30) == ", about 90 s left"
+    assert terminal.about_left(0.1, 30) == ", about 4 min left"
+    assert terminal.about_left(1.0, 30) == ", about 0 s left"

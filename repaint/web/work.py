@@ -25,6 +25,7 @@ from ..restoring import Restore
 from ..single import network_failures
 from ..stages.progress import Device, Precision
 from ..stages.scratches import Scratches
+from ..terminal import about_left, duration
 
 VIEW_PX = 1000  # the longest side of a view; a small photo is enlarged to it, for the brush is no finer than its pixels
 RED, SHOWN_ALPHA = (255, 32, 16), 153  # of marks
@@ -242,14 +243,8 @@ class _Clock:
 
     def words(self, doing: str, share: float) -> str:
         """What is done, how much of all, and how long it may take yet, once that can be told."""
-        passed = self._now() - self._began
-        if passed < 4 or share < 0.03:
-            return f"{doing} …"
-        return f"{doing}: {100 * share:.0f} % of all, about {_duration(passed / share * (1 - share))} left"
+        left = about_left(share, self._now() - self._began)
+        return f"{doing}: {100 * share:.0f} % of all{left}" if left else f"{doing} …"
 
     def done(self) -> str:
-        return f"Done in {_duration(self._now() - self._began)}."
-
-
-def _duration(seconds: float) -> str:
-    return f"{max(1, round(seconds))} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+        return f"Done in {duration(self._now() - self._began)}."
