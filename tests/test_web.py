@@ -282,7 +282,14 @@ def server(tmp_path_factory):
         port = s.getsockname()[1]
     command = [sys.executable, "-m", "repaint", "web", "--port", str(port), "--device", "cpu"]
     env = {**os.environ, "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, env=env)
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored, where tests run in the background
+    )
     assert process.stderr is not None
     try:
         address = f"http://127.0.0.1:{port}/"
@@ -355,8 +362,8 @@ def test_a_port_that_is_taken_is_said_and_ctrl_c_leaves_nothing_behind(server):
     wrong = f"repaint: --port {port}: cannot be had on 127.0.0.1; some other program has it, perhaps\n"
     assert (second.returncode, second.stderr) == (2, wrong)
     process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
     assert process.stderr.read() == "repaint: stopped\n"
-    assert process.wait() == 130
     assert list(folder.glob("repaint-*")) == []
 
 
