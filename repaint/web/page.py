@@ -155,7 +155,7 @@ def page(offer: Offer) -> gr.Blocks:
                     }
             except Exception as e:
                 yield {**busy(False), status: _sorry(e)}
-                _raise_if_ours(e)
+                _raise_faults(e)
 
         def restore_(
             visitor: Opened,
@@ -170,6 +170,7 @@ def page(offer: Offer) -> gr.Blocks:
             strength: float,
             seed: float,
         ) -> Iterator[dict[Any, Any]]:
+            yield {download: gr.update(visible=False)}  # the result of before is not that of these options
             try:
                 photo = work.opened(visitor.path, max_pixels=offer.max_pixels)
                 marks, found = marks_in(painted, photo), visitor.found
@@ -208,7 +209,7 @@ def page(offer: Offer) -> gr.Blocks:
                         yield seen
             except Exception as e:
                 yield {**busy(False), status: _sorry(e)}
-                _raise_if_ours(e)
+                _raise_faults(e)
 
         def begun() -> dict[Any, Any]:
             return {**busy(True), status: "Beginning …"}
@@ -270,7 +271,7 @@ def _sorry(error: Exception) -> str:
     return f"**This did not work:** {what}"
 
 
-def _raise_if_ours(error: Exception) -> None:
+def _raise_faults(error: Exception) -> None:
     """A fault of the program goes on to the terminal; what is wrong with a photo was said on the page."""
     if not isinstance(error, RepaintError):
         raise error
