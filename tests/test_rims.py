@@ -51,3 +51,13 @@ def test_the_halo_of_a_sharpened_scratch_is_rim(contrast):
     for halo in ((away >= 1) & (away <= 2), (away >= 2) & (away <= 3)):
         sharpened = light - 0.25 * contrast * halo.float().expand(1, 2400, 2400)
         assert rim_px(mark, sharpened) == away[halo].max()
+
+
+def test_what_the_picture_shows_beside_a_few_marks_is_no_rim():
+    for seed in range(8):
+        noise = torch.randn(1, 1, 552, 552, generator=torch.Generator().manual_seed(seed))
+        texture = F.avg_pool2d(F.avg_pool2d(noise, 21, 1), 21, 1)[0]
+        light = 0.5 + 0.1 * texture / texture.std()
+        mark = torch.zeros(1, 512, 512, dtype=torch.bool)
+        mark[:, 200:203, 100:300] = True
+        assert rim_px(mark, torch.where(mark, light + 0.2, light)) == 0

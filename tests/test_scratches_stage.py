@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,50 +16,18 @@ from torch import Tensor, nn
 
 from repaint.archs import bopbtl, scratch_net
 from repaint.errors import WeightsError
-from repaint.faces import TEMPLATE, Dear, Face, parts
 from repaint.filters import connected
 from repaint.holes import grown
 from repaint.image import Meta, Photo, luma
-from repaint.stages import detecting, facing
-from repaint.stages.detecting import Finder, finder_of
+from repaint.stages import detecting
+from repaint.stages.detecting import finder_of
 from repaint.stages.pipeline import Pipeline
-from repaint.stages.scratches import Detected, Scratches, ScratchesStage
+from repaint.stages.scratches import Scratches, ScratchesStage
 from repaint.stages.together import HINTED
 from repaint.weights.detectors import SURE, WEAK, LoadedDetector
 
 from . import tiny
-
-PLAIN = {"grow_px": 0, "min_area_px": 1, "protect_faces": False, "smallest_px": None, "thickest": None}
-PLAIN |= {"second_look": False}
-
-
-def finds_light(*, threshold: float = 0.5, **settings) -> Finder:
-    """A finder to which all that is light is damage: the probability of a pixel is its luma."""
-    return Finder(Scratches.model_validate({**PLAIN, **settings}), lambda light: light, threshold)
-
-
-def dark(height: int = 24, width: int = 32, *light: tuple[int, int, int, int], **more) -> Photo:
-    """A black photo with white boxes (top, left, bottom, right)."""
-    rgb = torch.zeros(3, height, width)
-    for top, left, bottom, right in light:
-        rgb[:, top:bottom, left:right] = 1
-    return Photo(rgb, **more)
-
-
-def last(finder: Finder, *photos: Photo, protect: Sequence[Sequence[Dear]] = ()) -> Detected:
-    *_, progress = finder.run(photos, protect or [()] * len(photos))
-    return progress
-
-
-def hole(finder: Finder, photo: Photo, protect: Sequence[Dear] = ()) -> Tensor:
-    (found,) = last(finder, photo, protect=[protect]).photos
-    assert found.keep is not None
-    return found.keep < 1
-
-
-def boxes(height: int, width: int, *marked: tuple[int, int, int, int]) -> Tensor:
-    return dark(height, width, *marked).rgb[:1] > 0
-
+from .marking import PLAIN, boxes, dark, finds_light, hole, last
 
 # ---- marks
 
@@ -108,21 +75,6 @@ def test_marks_that_touch_at_corners_are_one():
     diagonal = dark(24, 32, *[(i, i, i + 1, i + 1) for i in range(5)])
     assert hole(finds_light(min_area_px=5), diagonal).sum() == 5
     assert hole(finds_light(min_area_px=6), diagonal).sum() == 0
-
-
-def test_marks_in_protected_boxes_are_dropped_and_a_scratch_through_them_stays():
-    eye, scratch, box = (8, 20, 10, 24), (0, 10, 24, 11), (6, 6, 14, 26)
-    photo = dark(24, 32, eye, scratch)
-    assert torch.equal(hole(finds_light(), photo, [box]), boxes(24, 32, scratch))
-    assert torch.equal(hole(finds_light(), photo, [(-5, -5, 2, 2)]), boxes(24, 32, eye, scratch))
-    assert not hole(finds_light(), photo, [(0, 0, 99, 99)]).any()
-
-
-def test_in_a_face_thick_marks_are_dropped_and_thin_ones_and_what_is_torn_off_beside_it_stay():
-    forehead, scratch, torn = (20, 30, 40, 60), (50, 20, 53, 70), (60, 10, 90, 40)
-    photo, face = dark(100, 100, forehead, scratch, torn), (10, 20, 80, 80, 9.0)
-    assert torch.equal(hole(finds_light(), photo, [face]), boxes(100, 100, scratch, torn))
-    assert torch.equal(hole(finds_light(), photo, [(*face[:4], 25.0)]), boxes(100, 100, forehead, scratch, torn))
 
 
 def test_thick_marks_are_left_out_and_what_is_thin_for_the_most_part_stays():
@@ -293,28 +245,6 @@ def test_the_network_sees_luma_and_its_threshold_is_that_of_its_weights(tmp_path
 def test_a_map_is_kept_only_when_asked_for(tmp_path):
     *_, progress = stage_of(detector(tmp_path / "w.safetensors"))([tiny.photo(16, 16)])
     assert progress.probabilities == ()
-
-
-def test_eyes_and_mouths_of_the_faces_that_are_found_are_protected(monkeypatch):
-    face = Face(TEMPLATE / 8)
-
-    def finder(settings, at):
-        return facing.Finder(lambda rgb: [face], {"a-finder": "0" * 64}, ())
-
-    monkeypatch.setattr(detecting, "face_finder_of", finder)
-    settings = Scratches.model_validate({**PLAIN, "detector": "filters", "protect_faces": True})
-    stage = settings.build("cpu")
-    assert "a-finder" in stage.weights
-    top, left, bottom, right = parts(face)["left_eye"]
-    middle = (top + bottom) // 2, (left + right) // 2
-    photo = dark(64, 64, (*middle, middle[0] + 1, middle[1] + 2))
-    found = [_keep(progress.photos[0]) for *_, progress in (s([photo]) for s in (stage, faceless(stage)))]
-    assert [bool(keep.all()) for keep in found] == [True, False]
-
-
-def faceless(stage: ScratchesStage) -> ScratchesStage:
-    """The stage without its knowledge of faces."""
-    return dataclasses.replace(stage, dear=lambda photo: ())
 
 
 def test_the_detector_of_bringing_old_photos_works_as_well(tmp_path):

@@ -27,9 +27,10 @@ from .margins import without_dark_rims
 from .progress import Device, Note, Precision
 from .rims import rim_px
 from .scratches import Detected, Scratches, ScratchesStage
-from .together import Together
+from .together import Together, widest
 
 TILE_PX, OVERLAP_PX = 512, 128  # about twice what detectors are trained on, and what they can see across
+SLOPE, SLOPE_PX = 0.5, 8  # in eyes and mouths a mark ends where it is half as probable as near by
 MANY_PX = 20  # so many strong pixels are not many, however small the photo
 NEVER_THICK_PX = 16  # however small the photo
 SUSPICIOUS = 0.25  # share of a photo that is marked, from which on the user should know
@@ -174,6 +175,7 @@ class Finder:
             thickest = max(NEVER_THICK_PX, self.settings.thickest * math.sqrt(hole.numel()))
             hole = connected(hole, ~thicker_than(~hole, thickest), share=0.5)
         if protect:
+            hole &= ~_slopes(protect, hole, probability)
             hole = connected(hole, ~_spared(protect, hole), share=0.5)
         return hole
 
@@ -192,7 +194,10 @@ class Finder:
             more = found & ~hole
             hole = found & (hole | (more & ~_spared(protect, more)))
             px = max(1, rim_px(hole, light))
-        hole = ~grown(~hole, px)
+        wide = ~grown(~hole, px)
+        for place in _dearest(protect):
+            wide[place] &= ~grown(~hole, 1)[place]
+        hole = wide
         return hole if photo.alpha is None else hole & (photo.alpha > 0)
 
     def _looks(self, photo: Photo) -> Iterator[Tensor | None]:
@@ -230,6 +235,23 @@ def _kept(before: Tensor | None, hole: Tensor) -> Tensor:
     if before is None:
         return ~hole
     return before & ~hole if before.dtype == torch.bool else before.masked_fill(hole, 0)
+
+
+def _dearest(boxes: Sequence[Dear]) -> Iterator[tuple[slice, ...]]:
+    """Where eyes and mouths are in (1, H, W): they are white, and next to a white scratch taken for more of it."""
+    for top, left, bottom, right, *thin_px in boxes:
+        if not thin_px:
+            yield (slice(None), slice(max(0, top), max(0, bottom)), slice(max(0, left), max(0, right)))
+
+
+def _slopes(boxes: Sequence[Dear], hole: Tensor, probability: Tensor) -> Tensor:
+    """What of the marks in eyes and mouths is far less probable than their ridge."""
+    slopes = torch.zeros_like(hole)
+    for place in _dearest(boxes):
+        if hole[place].any():
+            p = probability[place]
+            slopes[place] = hole[place] & (p < SLOPE * widest(p[None], SLOPE_PX)[0])
+    return slopes
 
 
 def _spared(boxes: Sequence[Dear], hole: Tensor) -> Tensor:

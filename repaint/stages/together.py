@@ -63,13 +63,13 @@ def outlined(coarse: Tensor, fine: Tensor) -> Tensor:
     the rim only.
     """
     fine = F.adaptive_max_pool2d(fine, coarse.shape[-2:])
-    enough, widened = coarse.clamp(max=AS_GOOD), _widest(fine, NEAR)
-    gaps = torch.where(fine < enough, -_widest(-widened, NEAR), 0.0)
-    thick = _widest(-_widest(-coarse, THICK // 2), THICK // 2)
+    enough, widened = coarse.clamp(max=AS_GOOD), widest(fine, NEAR)
+    gaps = torch.where(fine < enough, -widest(-widened, NEAR), 0.0)
+    thick = widest(-widest(-coarse, THICK // 2), THICK // 2)
     return torch.where(widened >= enough, torch.minimum(torch.maximum(gaps, thick), coarse), coarse)
 
 
-def _widest(x: Tensor, reach: int) -> Tensor:
+def widest(x: Tensor, reach: int) -> Tensor:
     """The maximum over squares of 2 `reach` + 1 pixels, rows and columns one after the other."""
     side = 2 * reach + 1
     return F.max_pool2d(F.max_pool2d(x, (side, 1), 1, (reach, 0)), (1, side), 1, (0, reach))
