@@ -76,7 +76,7 @@ def run_config(file: Path, overrides: list[str]) -> None:
 def inpaint_command(
     photo: Annotated[Path, typer.Argument(help="PNG, JPEG, TIFF or WebP.")],
     mask: Annotated[Path, typer.Option(help="Of the same size; black marks what to fill.")],
-    out: Annotated[Path, typer.Option(help="Where to write the result; the ending says the format.")],
+    out: Annotated[str, typer.Option(help="The result; its ending says the format. In a folder: NAME.png.")],
     preset: Annotated[
         str | None, typer.Option(help="fast, balanced, quality or paper: how much work.", show_default="balanced")
     ] = None,
@@ -151,20 +151,17 @@ def inpaint_command(
 
     if wrong := [*explained(Options, said), *explained(Inpaint, document.data)]:
         raise ConfigError("\n".join(f"{where(loc)}: {words}" for loc, words in wrong))
-    from .image import ENDINGS
-
-    if out.suffix.lower() not in ENDINGS:
-        raise ConfigError(f"--out {out}: ending {out.suffix!r} is not a format; must be one of {', '.join(ENDINGS)}")
     options = Options.model_validate(said)
 
-    from .single import inpaint_file
+    from .single import inpaint_file, result_path
     from .terminal import stage_bar
 
+    result = result_path(out, photo)
     with stage_bar(photo.name) as tell:
         inpaint_file(
             photo,
             mask,
-            out,
+            result,
             Inpaint.model_validate(document.data),
             seed=seed,
             hole=hole.value,
@@ -175,7 +172,7 @@ def inpaint_command(
             say=say,
             max_pixels=round(max_megapixels * 1e6),
         )
-    say(f"wrote {out}")
+    say(f"wrote {result}")
 
 
 @app.command("masks")

@@ -14,7 +14,7 @@ from .errors import ConfigError, ImageError
 @answers()
 def restore_command(
     photo: Annotated[str, typer.Argument(help="A photo, or a folder of photos; gs:// and az:// are folders.")],
-    out: Annotated[str, typer.Option(help="The result; for a folder, the folder of results.")],
+    out: Annotated[str, typer.Option(help="The result, or a folder for it; for a folder, the folder of results.")],
     preset: Annotated[
         str, typer.Option(help="How much work filling damage may be: fast, balanced, quality, paper.")
     ] = "balanced",
@@ -88,16 +88,15 @@ def restore_command(
             as_run(photo, out, options.restore, max_megapixels=max_megapixels, **more, **common)
         )
         return
-    from .image import ENDINGS
-
     if keep_format:
         raise ConfigError("--keep-format: is for folders; the ending of --out says the format of one photo")
-    file, result = Path(photo), Path(out)
+    file = Path(photo)
     if not file.exists():
         raise ImageError(f"{photo}: no such file or folder")
-    if result.suffix.lower() not in ENDINGS:
-        raise ConfigError(f"--out {out}: ending {result.suffix!r} is not a format; must be one of {', '.join(ENDINGS)}")
+    from .single import result_path
     from .terminal import restore_bar
+
+    result = result_path(out, file)
 
     paths = {"mask": mask, "save_stages": save_stages}
     common |= {name: None if path is None else Path(path) for name, path in paths.items()}
@@ -106,6 +105,6 @@ def restore_command(
             pixels = round(max_megapixels * 1e6)
             restore_file(file, result, options.restore, tell=tell, say=say, max_pixels=pixels, **common)
     except KeyboardInterrupt:
-        say(f"stopped; {out} was not written")
+        say(f"stopped; {result} was not written")
         raise typer.Exit(INTERRUPTED) from None
-    say(f"wrote {out}")
+    say(f"wrote {result}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from .errors import ImageError, RunError
+from .errors import ConfigError, ImageError, RunError
 from .files import try_writing
 from .image import DEFAULT_MAX_PIXELS, ENDINGS, Photo, check_size, read_mask, read_photo, write_photo
 from .stages.inpaint import Inpaint
@@ -60,6 +61,22 @@ def inpaint_file(
             told = max(told, len(progress.notes))
     assert progress is not None
     write_photo(out, progress.photos[0], quality=quality)
+
+
+def result_path(out: str, photo: Path) -> Path:
+    """Where the result of a photo goes: NAME.png in `out`, if that is a folder or ends with a slash.
+
+    Raises:
+        ConfigError: if the ending of `out` is no format.
+    """
+    ending = Path(out).suffix
+    if out.endswith(("/", os.sep)) or (ending.lower() not in ENDINGS and Path(out).is_dir()):
+        return Path(out) / f"{photo.stem}.png"
+    if ending.lower() not in ENDINGS:
+        raise ConfigError(
+            f"--out {out}: ending {ending!r} is not a format; must be one of {', '.join(ENDINGS)}, or a folder"
+        )
+    return Path(out)
 
 
 def opened(

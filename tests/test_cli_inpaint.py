@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,6 +72,23 @@ def test_float16_on_a_cpu_is_float32_and_said(here):
     said = inpaint("--device", "cpu", "--precision", "float16", out="half.png")
     assert said.lines[0] == "repaint: precision: float16 is slower than float32 on a CPU: using float32"
     assert (here / "half.png").read_bytes() == (here / "out.png").read_bytes()
+
+
+@pytest.mark.parametrize("out", ["new/", "there"])
+def test_a_folder_gets_the_photos_name(here, settings, out):
+    (here / "there").mkdir()
+    assert inpaint(out=out).lines == [f"repaint: wrote {Path(out, 'photo.png')}"]
+    assert settings["out"] == str(Path(out, "photo.png"))
+
+
+def test_in_its_own_folder_the_photo_stays(here):
+    before = (here / "photo.png").read_bytes()
+    said = inpaint(out=".")
+    assert (said.code, said.error) == (
+        2,
+        "--out photo.png: is the photo, which would be overwritten; choose another name",
+    )
+    assert (here / "photo.png").read_bytes() == before
 
 
 @pytest.mark.parametrize("out", ["x.jpg", "x.TIFF", "new/folder/x.webp"])

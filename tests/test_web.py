@@ -183,6 +183,20 @@ def test_a_format_that_is_only_read_becomes_png(tmp_path):
     assert last.file.read_bytes().startswith(b"\x89PNG")
 
 
+def test_whoever_comes_while_another_photo_is_worked_on_is_told():
+    at_work = work.AtWork()
+    alone = at_work.words()
+    first, second = at_work.during(iter("ab")), at_work.during(iter("ab"))
+    assert at_work.words() == alone
+    assert next(first) == "a"
+    assert at_work.words() != alone
+    assert list(first) == ["b"]
+    assert at_work.words() == alone
+    next(second)
+    second.close()  # as when somebody presses Stop, or leaves
+    assert at_work.words() == alone
+
+
 def test_nothing_to_do_is_said(tmp_path):
     settings = Restore(scratches=False, faces=False, color=False)
     nothing = torch.zeros(1, 20, 30, dtype=torch.bool)

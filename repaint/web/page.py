@@ -61,6 +61,7 @@ class Opened:
 
 def page(offer: Offer) -> gr.Blocks:
     """The page, ready to be launched."""
+    at_work = work.AtWork()
     with gr.Blocks(title="repaint", analytics_enabled=False, delete_cache=(3600, KEPT_S)) as blocks:
         gr.Markdown("# repaint\nOld photos restored on this computer: no photo leaves it.")
         opened = gr.State(None)
@@ -141,7 +142,7 @@ def page(offer: Offer) -> gr.Blocks:
             try:
                 photo = work.opened(visitor.path, max_pixels=offer.max_pixels)
                 marks = marks_in(painted, photo)
-                for seen in work.finding(photo, sensitivity, offer.device):
+                for seen in at_work.during(work.finding(photo, sensitivity, offer.device)):
                     if isinstance(seen, Look):
                         yield {status: seen.words}
                         continue
@@ -199,7 +200,7 @@ def page(offer: Offer) -> gr.Blocks:
                         device=offer.device,
                         precision=offer.precision,
                     )
-                    for look in looks:
+                    for look in at_work.during(looks):
                         seen: dict[Any, Any] = {status: _listed(look.words, look.notes)}
                         if look.picture is not None:
                             pair = (_as_large(before, look.picture), look.picture)
@@ -212,7 +213,7 @@ def page(offer: Offer) -> gr.Blocks:
                 _raise_faults(e)
 
         def begun() -> dict[Any, Any]:
-            return {**busy(True), status: "Beginning …"}
+            return {**busy(True), status: at_work.words()}
 
         def busy(is_busy: bool) -> dict[Any, Any]:
             return {

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from ..stages.progress import Device, Precision
 from ..stages.scratches import Scratches
 from ..terminal import about_left, duration
 
+T = TypeVar("T")
 VIEW_PX = 1000  # the longest side of a view; a small photo is enlarged to it, for the brush is no finer than its pixels
 RED, SHOWN_ALPHA = (255, 32, 16), 153  # of marks
 MARKED_ALPHA = 48  # what is fainter is what wiping left
@@ -232,6 +234,26 @@ def restoring(
 def _marked(results: dict[str, list[Photo]], photo: Photo) -> Iterator[str]:
     if (looked_at := results.get("scratches")) and (keep := looked_at[0].keep) is not None:
         yield f"damage found on {100 * float((keep < 1).float().mean()):.2f} % of the photo"
+
+
+class AtWork:
+    """How many photos are being worked on: one, while others wait for their turn without being asked for anything."""
+
+    def __init__(self) -> None:
+        self._now: set[object] = set()
+
+    def during(self, work: Iterator[T]) -> Iterator[T]:
+        """The work as it is; until it ends, or is dropped, it counts."""
+        one = object()
+        self._now.add(one)
+        try:
+            yield from work
+        finally:
+            self._now.discard(one)
+
+    def words(self) -> str:
+        """What to say to somebody who asks for more."""
+        return "Another photo is being worked on; yours comes after it …" if self._now else "Beginning …"
 
 
 class _Clock:
