@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from .. import files
 from ..errors import RunError
@@ -45,12 +45,31 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+Records = dict[tuple[str, int], Record]
+"""By name and sample."""
+
+
+def is_done(records: Records, name: str, sample: int, fingerprint: str) -> bool:
+    """Whether a sample of an image was made, of the very same everything."""
+    record = records.get((name, sample))
+    return record is not None and record.status == "done" and record.fingerprint == fingerprint
+
+
+class Ledger(Protocol):
+    """What a run asks and tells of its records."""
+
+    path: str
+
+    def is_done(self, name: str, sample: int, fingerprint: str) -> bool: ...
+    def add(self, record: Record) -> None: ...
+
+
 class Manifest:
     """The records of an output folder; the last one of each sample counts."""
 
     def __init__(self, folder: str) -> None:
         self.path, self._latest_path = files.join(folder, NAME), files.join(folder, LATEST)
-        self.records: dict[tuple[str, int], Record] = {}
+        self.records: Records = {}
         *self._lines, torn = self._read(self.path).split(b"\n")
         self._latest: list[bytes] = []
         if files.is_remote(self.path):
@@ -66,8 +85,7 @@ class Manifest:
             self.records[record.name, record.sample] = record
 
     def is_done(self, name: str, sample: int, fingerprint: str) -> bool:
-        record = self.records.get((name, sample))
-        return record is not None and record.status == "done" and record.fingerprint == fingerprint
+        return is_done(self.records, name, sample, fingerprint)
 
     def add(self, record: Record) -> None:
         """Append a record: in one write, so that a kill leaves a whole line or a last one that is dropped."""

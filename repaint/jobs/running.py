@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-import yaml
-
 from .. import files, report
-from ..config import Document, resolved
+from ..config import resolved
 from ..errors import ImageError, RepaintError, RunError, RunStopped
 from ..image import Photo
 from ..locks import alone_in
@@ -24,13 +22,14 @@ from ..stages.frugal import give_back_memory
 from ..stages.inpaint import InpaintStage
 from ..stages.pipeline import Pipeline, Step
 from ..stages.progress import Note
-from .manifest import Manifest, Record, fingerprint
+from . import crew
+from .manifest import Ledger, Manifest, Record, fingerprint
+from .opening import opened
 from .outputs import Outputs
 from .pairing import Item, paired
 from .reading import Loaded, read_ahead
 from .settings import RunConfig
 
-CONFIG_NAME = "config.yml"
 OF_THE_NAME = {  # faults of one photo, not of the place
     errno.ENAMETOOLONG: "the name is too long for what is written beside its result",
     errno.EISDIR: "a folder has the name of its result",
@@ -111,7 +110,7 @@ def run(config: RunConfig, watch: Watch = lambda status: None) -> Report:
     except OSError as e:
         raise RunError(f"{config.output}: cannot be looked at: {e.strerror or e}") from None
     with alone_in(config.output):
-        manifest = _opened(config)
+        manifest = opened(config)
         running = _Run(config, items, manifest, watch)
         others = {r.weights for r in manifest.records.values() if r.status == "done"} - {running.weights}
         if others:
@@ -119,7 +118,18 @@ def run(config: RunConfig, watch: Watch = lambda status: None) -> Report:
                 f"{config.output}: holds results of other weights "
                 f"(sha256 {_differing(others.pop(), running.weights)}); choose another output"
             )
-        return running.through([*running.pipeline.remarks, *remarks])
+        return running.through(manifest, remarks)
+
+
+def run_share(config: RunConfig, items: Sequence[Item], ledger: Ledger, watch: Watch) -> None:
+    """Restore some of a run's photos, for `run` in another process: that opens the folder and reports.
+
+    Raises:
+        RepaintError: as `run`.
+    """
+    running = _Run(config, items, ledger, watch)
+    running.tell()
+    running.work()
 
 
 class _StageFailed(Exception):
@@ -128,8 +138,8 @@ class _StageFailed(Exception):
 
 
 class _Run:
-    def __init__(self, config: RunConfig, items: Sequence[Item], manifest: Manifest, watch: Watch) -> None:
-        self.config, self.items, self.manifest, self.watch = config, items, manifest, watch
+    def __init__(self, config: RunConfig, items: Sequence[Item], ledger: Ledger, watch: Watch) -> None:
+        self.config, self.items, self.ledger, self.watch = config, items, ledger, watch
         self.device = device_name(chosen_device(config.device))
         auto = 1 if chosen_device(config.device).type == "cpu" else 8
         self.batch_size = config.batch_size if isinstance(config.batch_size, int) else auto
@@ -145,20 +155,33 @@ class _Run:
         self.status = Status(0, 0, 0, len(items) * config.samples)
         self.began = time.monotonic()
 
-    def through(self, remarks: Sequence[str]) -> Report:
-        self._tell()
-        for remark in remarks:
-            self._say(remark)
+    def begin(self, remarks: Sequence[str] = ()) -> None:
+        self.tell()
+        for remark in (*self.pipeline.remarks, *remarks):
+            self.say(remark)
+
+    def work(self) -> None:
+        for batch in self._batches():
+            self._make(batch)
+
+    def through(self, manifest: Manifest, remarks: Sequence[str]) -> Report:
+        """All of it, by this process or by several, and the report."""
+        self.begin(remarks)
         try:
-            for batch in self._batches():
-                self._make(batch)
+            if (count := crew.size(self.config, len(self.items))) > 1:
+                crew.work(self.config, self.items, manifest, count, self.tell, self.say)
+            else:
+                self.work()
+        except RunStopped as e:
+            kept = self.status.done + self.status.skipped
+            raise RunStopped(f"{e}; results kept: {kept}, the same command goes on from there") from None
         finally:
             with contextlib.suppress(OSError, RepaintError):
-                self.manifest.settle()
-                self._write_report()
+                manifest.settle()
+                self._write_report(manifest)
         wanted = {(item.name, sample) for item in self.items for sample in range(self.config.samples)}
         s = self.status
-        records = tuple(r for key, r in self.manifest.records.items() if key in wanted)
+        records = tuple(r for key, r in manifest.records.items() if key in wanted)
         return Report(self.config.output, s.done, s.failed, s.skipped, time.monotonic() - self.began, records)
 
     def _batches(self) -> Iterator[list[Shot]]:
@@ -166,13 +189,13 @@ class _Run:
         batch: list[Shot] = []
         for loaded in read_ahead(self.items, self.config, self._all_done, ahead=self.batch_size + self.config.workers):
             for remark in loaded.remarks:
-                self._say(f"{loaded.item.mask}: {remark}" if str(loaded.item.mask) not in remark else remark)
+                self.say(f"{loaded.item.mask}: {remark}" if str(loaded.item.mask) not in remark else remark)
             for sample in range(self.config.samples):
                 shot = self._shot(loaded, sample)
                 if loaded.flaw is not None:
                     self._failed(shot, loaded.flaw)
                 elif self._is_done(shot.loaded.item, sample, shot.fingerprint):
-                    self._tell(skipped=self.status.skipped + 1)
+                    self.tell(skipped=self.status.skipped + 1)
                 else:
                     batch.append(shot)
                 pixels = sum(shot.photo.rgb[0].numel() for shot in batch)
@@ -201,7 +224,7 @@ class _Run:
         seconds = (time.monotonic() - began) / len(batch)
         for note in step.notes:
             one = batch[0] if len(batch) == 1 else batch[note.photo] if isinstance(note, Note) else None
-            self._say(f"{one.loaded.item.name}: {note}" if one else note)
+            self.say(f"{one.loaded.item.name}: {note}" if one else note)
         for i, (shot, calls) in enumerate(zip(batch, step.calls, strict=True)):
             self._done(shot, {name: photos[i] for name, photos in step.results.items()}, calls, seconds)
 
@@ -216,7 +239,7 @@ class _Run:
             if step is None:
                 break
             last = step
-            self._tell(working_on=names, share=step.share)  # what the watcher raises ends the run
+            self.tell(working_on=names, share=step.share)  # what the watcher raises ends the run
         assert last is not None
         return last
 
@@ -243,25 +266,21 @@ class _Run:
             if e.errno in OF_THE_NAME:
                 self._failed(shot, f"{item.name}: {OF_THE_NAME[e.errno]}")
                 return
-            kept = self.status.done + self.status.skipped
-            raise RunStopped(
-                f"{self.config.output}: cannot be written: {e.strerror or e}; "
-                f"results kept: {kept}, the same command goes on from there"
-            ) from None
+            raise RunStopped(f"{self.config.output}: cannot be written: {e.strerror or e}") from None
         if note:
-            self._say(f"{item.name}: {note}")
-        self._tell(done=self.status.done + 1, share=0.0)
+            self.say(f"{item.name}: {note}")
+        self.tell(done=self.status.done + 1, share=0.0)
 
     def _failed(self, shot: Shot, why: str) -> None:
         try:
             self._record(shot, "failed", note=why)
         except OSError as e:
-            raise RunStopped(f"{self.manifest.path}: cannot be written: {e.strerror or e}") from None
-        self._tell(failed=self.status.failed + 1)
-        self._say(f"failed: {why}" if shot.loaded.item.name in why else f"{shot.loaded.item.name}: failed: {why}")
+            raise RunStopped(f"{self.ledger.path}: cannot be written: {e.strerror or e}") from None
+        self.tell(failed=self.status.failed + 1)
+        self.say(f"failed: {why}" if shot.loaded.item.name in why else f"{shot.loaded.item.name}: failed: {why}")
 
     def _record(self, shot: Shot, status, **more) -> None:
-        self.manifest.add(
+        self.ledger.add(
             Record(shot.loaded.item.name, shot.sample, status, shot.fingerprint, shot.seed, self.weights, **more)
         )
 
@@ -281,22 +300,20 @@ class _Run:
     def _is_done(self, item: Item, sample: int, fingerprint: str) -> bool:
         path = self.outputs.path(item, sample)
         try:
-            return self.manifest.is_done(item.name, sample, fingerprint) and files.has_content(path)
+            return self.ledger.is_done(item.name, sample, fingerprint) and files.has_content(path)
         except OSError as e:
-            raise RunStopped(
-                f"{path}: cannot be looked at: {e.strerror or e}; the same command goes on from there"
-            ) from None
+            raise RunStopped(f"{path}: cannot be looked at: {e.strerror or e}") from None
 
-    def _tell(self, **changes) -> None:
+    def tell(self, **changes) -> None:
         self.status = dataclasses.replace(self.status, **changes)
         self.watch(self.status)
 
-    def _say(self, remark: str) -> None:
+    def say(self, remark: str) -> None:
         self.watch(dataclasses.replace(self.status, remark=remark))
 
-    def _write_report(self) -> None:
+    def _write_report(self, manifest: Manifest) -> None:
         wanted = {item.name for item in self.items}
-        rows = self.outputs.rows([r for r in self.manifest.records.values() if r.name in wanted], self.items)
+        rows = self.outputs.rows([r for r in manifest.records.values() if r.name in wanted], self.items)
         summary = report.Summary(
             title=Path(self.config.output).name,
             settings_yaml=resolved(self.config),
@@ -318,49 +335,6 @@ def _note(prepared: Photo, *, found: bool) -> str:
     if hole == 0:
         return "the mask marks nothing to fill; written unchanged"
     return "the mask keeps nothing; all of the picture is invented" if hole == 1 else ""
-
-
-def _opened(config: RunConfig) -> Manifest:
-    """The manifest of the output folder, which holds nothing but results of these settings.
-
-    Raises:
-        RunError: if it does, or cannot be written.
-    """
-    path = files.join(config.output, CONFIG_NAME)
-    try:
-        manifest = Manifest(config.output)
-        if files.exists(path):
-            _refuse_other_settings(config, path, manifest)
-        files.write_bytes(path, resolved(config).encode())
-        for folder in {config.output, *config.folders.model_dump(exclude_none=True).values()}:
-            files.remove_parts(folder)
-    except OSError as e:
-        raise RunError(f"{config.output}: cannot be written: {e.strerror or e}") from None
-    return manifest
-
-
-def _refuse_other_settings(config: RunConfig, path: str, manifest: Manifest) -> None:
-    try:
-        there = Document(files.read_bytes(path).decode(), path).check(RunConfig)
-    except (RepaintError, OSError, UnicodeDecodeError):
-        raise RunError(f"{path}: is not of a run this version can go on with; choose another output") from None
-    differing = list(_differences(there.what_makes_pictures(), config.what_makes_pictures(), ""))
-    if differing and any(record.status == "done" for record in manifest.records.values()):
-        more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
-        raise RunError(
-            f"{config.output}: holds results of other settings ({differing[0]}{more}); choose another output"
-        )
-
-
-def _differences(there: object, here: object, at: str) -> Iterator[str]:
-    if isinstance(there, dict) and isinstance(here, dict):
-        for key in dict.fromkeys([*there, *here]):
-            yield from _differences(there.get(key), here.get(key), f"{at}.{key}".lstrip("."))
-    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
-        for i, (a, b) in enumerate(zip(there, here, strict=True)):
-            yield from _differences(a, b, f"{at}[{i}]")
-    elif there != here:
-        yield f"{at} is {yaml.safe_dump(there).split(chr(10))[0]} there, {yaml.safe_dump(here).split(chr(10))[0]} here"
 
 
 def _one_line(e: BaseException) -> str:

@@ -22,7 +22,7 @@ from ..stages.progress import Device, Precision
 from ..stages.scratches import Scratches
 from ..stages.upscale import Upscale
 
-SPEED_ONLY = ("limit", "offset", "batch_size", "device", "workers", "max_megapixels")
+SPEED_ONLY = ("limit", "offset", "batch_size", "device", "processes", "workers", "max_megapixels")
 """Keys of a run that never change a picture."""
 
 
@@ -98,6 +98,10 @@ class RunConfig(Settings):
         default="auto", description="photos in one network call; auto: 8 on a GPU, 1 on a CPU"
     )
     device: Device = "auto"
+    processes: int | Literal["auto"] = Field(
+        default="auto",
+        description="that share the photos, each on a GPU or some cores of its own; auto: one for each GPU, else one",
+    )
     precision: Precision = "float32"
     format: Literal["png", "tiff", "jpeg", "webp", "same"] = Field(
         default="png", description="of the results; same: as each image"
@@ -107,12 +111,12 @@ class RunConfig(Settings):
     workers: int = Field(default=2, ge=1, description="threads that read ahead")
     folders: Folders = Folders()
 
-    @field_validator("batch_size")
+    @field_validator("batch_size", "processes")
     @classmethod
-    def _positive(cls, batch_size: int | str) -> int | str:
-        if isinstance(batch_size, int) and batch_size < 1:
-            raise ValueError(f"found {batch_size}; must be at least 1, or auto")
-        return batch_size
+    def _positive(cls, count: int | str) -> int | str:
+        if isinstance(count, int) and count < 1:
+            raise ValueError(f"found {count}; must be at least 1, or auto")
+        return count
 
     @field_validator("stages")
     @classmethod

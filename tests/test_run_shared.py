@@ -1,0 +1,134 @@
+"""A run that several processes share is the run that one makes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from repaint.errors import RunStopped
+from repaint.jobs import crew
+from repaint.jobs.running import run
+
+from .test_run import config, dataset, lines, results, statuses
+
+NAMES = [f"{stem}.png" for stem in "abcde"]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> Path:
+    """A dataset, and in out/ what one process makes of it."""
+    folder = dataset(tmp_path_factory.mktemp("alone"), *NAMES)
+    run(config(folder))
+    return folder
+
+
+@pytest.fixture
+def begun(monkeypatch) -> list[int]:
+    """The processes that a run begins, by id."""
+    ids: list[int] = []
+    begin = crew._begun
+
+    def remembered(*args):
+        one = begin(*args)
+        ids.append(one.pid)
+        return one
+
+    monkeypatch.setattr(crew, "_begun", remembered)
+    return ids
+
+
+def is_there(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_two_processes_make_what_one_makes_and_a_bad_photo_stops_neither(alone, tmp_path, begun):
+    folder = dataset(tmp_path, *NAMES, "f.png")
+    (folder / "images" / "f.png").write_bytes(b"no picture")
+    report, seen = statuses(config(folder, processes=2))
+    assert (report.done, report.failed, report.skipped, len(begun)) == (5, 1, 0, 2)
+    assert results(folder / "out") == results(alone / "out")
+    assert sorted(r["name"] for r in lines(folder / "out")) == [*NAMES, "f.png"]
+    assert {r["status"] for r in lines(folder / "out")} == {"done", "failed"}
+    (remark,) = [status.remark for status in seen if status.remark]
+    assert remark.startswith(f"failed: {folder}/images/f.png: begins with b'no pictu'")
+    assert [status.done for status in seen] == sorted(status.done for status in seen)
+    assert {name for status in seen for name in status.working_on} == set(NAMES)
+    assert all(0 <= status.share <= 1 for status in seen)
+    assert "f.png" in (folder / "out" / "report.html").read_text()
+    again, _ = statuses(config(folder, processes=2))
+    assert (again.done, again.failed, again.skipped) == (0, 1, 5)
+
+
+def test_one_that_is_killed_is_said_and_the_next_start_does_what_is_missing(alone, tmp_path, begun):
+    def kill(status) -> None:
+        if status.done == 1:
+            os.kill(begun[0], signal.SIGKILL)
+
+    out = str(tmp_path / "out")
+    with pytest.raises(RunStopped, match=r"^processes: 1 of 2 ended before .*; results kept: [1-5], the same command"):
+        run(config(alone, out, processes=2), kill)
+    kept = len(lines(out))
+    report = run(config(alone, out, processes=2))
+    assert (report.done, report.skipped) == (5 - kept, kept)
+    assert results(out) == results(alone / "out")
+
+
+def test_ctrl_c_ends_all_of_them(alone, tmp_path, begun):
+    def stop(status) -> None:
+        if status.working_on:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(config(alone, str(tmp_path / "out"), processes=2), stop)
+    assert len(begun) == 2
+    assert not any(map(is_there, begun))
+
+
+def test_what_stops_one_stops_all(alone, tmp_path, begun):
+    out = tmp_path / "out"
+    (out / "report").mkdir(parents=True)
+
+    def full(status) -> None:
+        if len(begun) == 2 and not status.working_on:
+            (out / "report").rmdir()
+            (out / "report").write_text("a file where a folder must be")
+            begun.append(0)
+
+    with pytest.raises(RunStopped, match=r"out: cannot be written: .*; results kept: 0, the same command goes on"):
+        run(config(alone, str(out), processes=2), full)
+    assert not any(map(is_there, begun[:2]))
+
+
+@pytest.mark.parametrize(
+    ("named", "seen"), [(None, ["0", "1", "2", "0"]), ("5,7", ["5", "7", "5", "7"]), ("GPU-a", ["GPU-a"] * 4)]
+)
+def test_each_has_a_gpu_of_its_own_as_long_as_there_are_some(monkeypatch, named, seen):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if named is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert [crew.environment("cuda", nth, 4)["CUDA_VISIBLE_DEVICES"] for nth in range(4)] == seen
+
+
+def test_cores_are_shared(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 16)
+    assert [crew.environment("cpu", 0, count)["OMP_NUM_THREADS"] for count in (2, 5, 16, 40)] == ["8", "3", "1", "1"]
+
+
+def test_there_are_as_many_as_gpus_but_never_more_than_photos(alone, monkeypatch):
+    assert crew.size(config(alone), 99) == 1
+    assert crew.size(config(alone, processes=3), 99) == 3
+    assert crew.size(config(alone, processes=3), 2) == 2
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert crew.size(config(alone, device="auto"), 99) == 4
+    assert crew.size(config(alone, device="cuda"), 3) == 3
+    assert crew.size(config(alone, device="cpu"), 99) == 1
