@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 from .files import join, write_bytes
 
+NAME = "report.html"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -86,7 +88,7 @@ def write_report(folder: str | Path, summary: Summary) -> str:
     Raises:
         OSError: if the folder cannot be written.
     """
-    path = join(folder, "report.html")
+    path = join(folder, NAME)
     write_bytes(path, render(summary).encode("utf-8", "replace"))  # a name that is not UTF-8 shows as '?'
     return path
 

@@ -133,6 +133,14 @@ def test_files_that_no_run_wrote_are_not_overwritten_by_one_that_begins(tmp_path
     assert words == f"DIR/{folder}/b.png: is there already, and of no run; choose another output"
 
 
+def test_a_report_that_no_run_wrote_is_not_overwritten(tmp_path):
+    dataset(tmp_path, "a.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report.html").write_text("of the accountant")
+    assert refused(tmp_path) == "DIR/out/report.html: is there already, and of no run; choose another output"
+    assert (tmp_path / "out" / "report.html").read_text() == "of the accountant"
+
+
 def test_results_may_stand_beside_a_single_photo_of_another_ending(tmp_path):
     dataset(tmp_path, "a.jpg")
     run(config(tmp_path, "images", images=str(tmp_path / "images" / "a.jpg"), masks=str(tmp_path / "masks" / "a.png")))

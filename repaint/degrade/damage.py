@@ -31,6 +31,7 @@ from .drawing import (
 from .painting import DARK_BLENDS, LIGHT_BLENDS, Damaged, Structural, painted, scale_of, structural, whole
 
 EVEN_SHARE = 0.3  # of the lines of `scratches`: straight and even, as film transports and scanners draw them
+UPRIGHT, SHARP, THROUGH = 0.5, 0.5, 0.25  # shares of these: upright or level, as sharp as pixels are, and all the way
 
 
 @structural
@@ -58,19 +59,16 @@ def scratches(image: Tensor, strength: float, generator: Generator) -> Damaged:
 
 
 def _even_line(height: int, width: int, strength: float, scale: float, generator: Generator) -> Tensor:
-    """The cover of a line as a machine draws it, of any width and opacity.
-
-    Half of them are upright or level, half have edges as sharp as pixels are, and one in four goes all the way.
-    """
+    """The cover of a line as a machine draws it, of any width and opacity."""
     heading = number(generator, 0, math.pi)
-    if happens(generator, 0.5):
+    if happens(generator, UPRIGHT):
         heading = pick(generator, (0.0, math.pi / 2))
     length = 2 * scale * number(generator, 30, 100 + 250 * strength)
-    if happens(generator, 0.25):
+    if happens(generator, THROUGH):
         length = 2 * math.hypot(height, width)
     radius, opacity = scale * number(generator, 0.35, 2), number(generator, 0.2, 1)
     cover = line(height, width, place(generator, height, width), heading, length, radius=radius)
-    return opacity * (cover.round() if happens(generator, 0.5) else cover)
+    return opacity * (cover.round() if happens(generator, SHARP) else cover)
 
 
 def _scuff(generator: Generator, middle: Tensor, scale: float) -> list[Tensor]:

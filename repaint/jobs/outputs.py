@@ -9,12 +9,13 @@ from pathlib import PurePosixPath
 import torch
 from torch import Tensor
 
-from .. import files
+from .. import files, report
 from ..errors import RunError
 from ..image import ENDINGS, Meta, Photo, encode_mask, encode_photo, luma
 from ..report import Row
 from ..tiling import resized
 from .manifest import Record
+from .opening import CONFIG_NAME
 from .pairing import Item
 from .settings import RunConfig
 
@@ -93,6 +94,9 @@ class Outputs:
         Raises:
             RunError: otherwise.
         """
+        page = files.join(self.config.output, report.NAME)
+        if files.exists(page) and not files.exists(files.join(self.config.output, CONFIG_NAME)):
+            raise RunError(f"{page}: is there already, and of no run; choose another output")
         folders = {self.results, *self.config.folders.model_dump(exclude_none=True).values()}
         there = {
             files.join(folder, name)
