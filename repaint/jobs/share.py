@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import BinaryIO
@@ -46,9 +47,8 @@ def saying_to(out: BinaryIO) -> Say:
 
 
 def main(say: Say) -> None:
+    share = json.load(sys.stdin.buffer)  # before torch is loaded: who began this writes it, and waits
     from .running import Status, run_share
-
-    share = json.load(sys.stdin.buffer)
 
     def watch(status: Status) -> None:
         if status.remark is not None:
@@ -67,5 +67,6 @@ def main(say: Say) -> None:
 
 if __name__ == "__main__":
     heard = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # as the command line does
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no message
     main(saying_to(heard))
