@@ -37,6 +37,9 @@ def restore_command(
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Another seed, another fill.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Folders: programs that share the photos.", show_default="one a GPU")
+    ] = None,
     precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     max_megapixels: Annotated[float, typer.Option(min=0.001, help="Larger photos are refused.")] = 80.0,
 ) -> None:
@@ -84,10 +87,13 @@ def restore_command(
         from .cli_run import run_and_show
 
         more: dict[str, Any] = {"masks": mask, "save_stages": save_stages, "keep_format": keep_format}
+        more["processes"] = processes or "auto"
         answers(GOES_ON)(run_and_show)(
             as_run(photo, out, options.restore, max_megapixels=max_megapixels, **more, **common)
         )
         return
+    if processes is not None:
+        raise ConfigError("--processes: is for folders; one photo is the work of one")
     if keep_format:
         raise ConfigError("--keep-format: is for folders; the ending of --out says the format of one photo")
     file = Path(photo)

@@ -211,6 +211,7 @@ def as_run(
     quality: int,
     seed: int,
     device: Device,
+    processes: int | Literal["auto"],
     precision: Precision,
     max_megapixels: float,
 ) -> RunConfig:
@@ -230,6 +231,7 @@ def as_run(
         format="same" if keep_format else "png",
         quality=quality,
         device=device,
+        processes=processes,
         precision=precision,
         max_megapixels=max_megapixels,
     )

@@ -37,7 +37,7 @@ CANNOT_BE_IN_DATA = {
 OF_CLASSIFIER = ("classifier_path", "classifier_scale", "classifier_depth")
 USED = {
     *("model_path", "image_size", "timestep_respacing", "diffusion_steps", "noise_schedule", "clip_denoised"),
-    *("schedule_jump_params", "data", "seed", "cond_y", "device", "use_fp16"),
+    *("schedule_jump_params", "data", "seed", "cond_y", "device", "use_fp16", "processes"),
     *OF_CLASSIFIER,
     *SHAPES_TELL,
     *HEADS,
@@ -158,6 +158,7 @@ def _imported(document: Document, old: dict[str, Any]) -> Imported:
         "seeds": "position",
         "precision": "float16" if old.get("use_fp16") else "float32",
         "device": old.get("device") or "auto",
+        "processes": old.get("processes") or "auto",
         "folders": {
             "results": paths["srs"],
             "masked": paths.get("lrs"),

@@ -74,6 +74,7 @@ def test_nothing_to_do_is_said_before_any_work(photo, tmp_path, folder):
         (("--strength", "2"), "--strength: found 2.0; must be"),
         (("--scale", "0.5"), "--scale: found 0.5; must be"),
         (("--keep-format",), "--keep-format: is for folders"),
+        (("--processes", 2), "--processes: is for folders"),
         (("--mask", "nowhere.png"), "nowhere.png: "),
         (("--preset", "best"), "--preset: found 'best'; must be one of 'fast', 'balanced', 'quality' or 'paper'"),
     ],

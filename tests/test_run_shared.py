@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 
 from repaint.errors import RunStopped
-from repaint.jobs import crew
+from repaint.jobs import Manifest, crew, paired
 from repaint.jobs.running import run
 
 from .test_run import config, dataset, lines, results, statuses
@@ -30,14 +31,14 @@ def alone(tmp_path_factory) -> Path:
 def begun(monkeypatch) -> list[int]:
     """The processes that a run begins, by id."""
     ids: list[int] = []
-    begin = crew._begun
+    begin = subprocess.Popen
 
-    def remembered(*args):
-        one = begin(*args)
+    def remembered(*args, **more):
+        one = begin(*args, **more)
         ids.append(one.pid)
         return one
 
-    monkeypatch.setattr(crew, "_begun", remembered)
+    monkeypatch.setattr(subprocess, "Popen", remembered)
     return ids
 
 
@@ -63,23 +64,48 @@ def test_two_processes_make_what_one_makes_and_a_bad_photo_stops_neither(alone, 
     assert {name for status in seen for name in status.working_on} == set(NAMES)
     assert all(0 <= status.share <= 1 for status in seen)
     assert "f.png" in (folder / "out" / "report.html").read_text()
-    again, _ = statuses(config(folder, processes=2))
-    assert (again.done, again.failed, again.skipped) == (0, 1, 5)
+    again, _ = statuses(config(folder, processes=2))  # which is one, for one photo is left
+    assert (again.done, again.failed, again.skipped, len(begun)) == (0, 1, 5, 2)
 
 
-def test_one_that_is_killed_is_said_the_others_go_on_and_the_next_start_does_what_is_missing(alone, tmp_path, begun):
+def test_one_that_is_killed_is_said_the_other_goes_on_and_the_next_start_does_what_is_missing(tmp_path, begun):
+    names = [f"{i:02}.png" for i in range(9)]
+    folder = dataset(tmp_path, *names)
+    said = []
+
     def kill_the_first(status) -> None:
-        if len(begun) == 2 and not status.working_on:
+        said.append(status.remark)
+        if len(begun) == 2 and not status.working_on and status.remark is None:
             os.kill(begun.pop(0), signal.SIGKILL)
 
+    with pytest.raises(RunStopped, match=r"^processes: 1 of 2 ended before .*; results kept: [4-8], the same"):
+        run(config(folder, processes=2), kill_the_first)
+    assert "processes: 1 of 2 ended by signal 9; what it had at hand is left" in said
+    kept = {r["name"] for r in lines(folder / "out")}
+    assert len(kept) >= 4  # all but what the first one had been told
+    report = run(config(folder, processes=2))
+    assert (report.done, report.skipped) == (9 - len(kept), len(kept))
+    assert run(config(folder, "alone")).done == 9
+    assert results(folder / "out") == results(folder / "alone")
+
+
+def test_samples_of_photos_are_told_to_whoever_makes_them(alone, tmp_path, begun):
     out = str(tmp_path / "out")
-    with pytest.raises(RunStopped, match=r"^processes: 1 of 2 ended before .*; results kept: [2-4], the same"):
-        run(config(alone, out, processes=2), kill_the_first)
-    kept = {r["name"] for r in lines(out)}
-    assert {"b.png", "d.png"} <= kept  # the share of the other
-    report = run(config(alone, out, processes=2))
-    assert (report.done, report.skipped) == (5 - len(kept), len(kept))
-    assert results(out) == results(alone / "out")
+    run(config(alone, out, samples=3, limit=2))
+    report = run(config(alone, out, samples=3, processes=2))
+    assert (report.done, report.skipped, len(begun)) == (9, 6, 2)
+    run(config(alone, str(tmp_path / "one"), samples=3))
+    assert results(out) == results(tmp_path / "one")
+
+
+def test_what_a_library_prints_and_a_name_that_is_no_text_disturb_nothing(tmp_path, monkeypatch):
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "sitecustomize.py").write_text("print('no message', flush=True)")
+    (tmp_path / "queue.py").write_text("raise ImportError")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "more"))
+    monkeypatch.chdir(tmp_path)
+    folder = dataset(tmp_path, "a.png", "b.png")
+    assert run(config(folder, os.fsdecode(b"out\xff"), processes=2)).done == 2
 
 
 def test_ctrl_c_ends_all_of_them(alone, tmp_path, begun):
@@ -109,7 +135,15 @@ def test_what_stops_one_stops_all(alone, tmp_path, begun):
 
 
 @pytest.mark.parametrize(
-    ("named", "seen"), [(None, ["0", "1", "2", "0"]), ("5,7", ["5", "7", "5", "7"]), ("GPU-a", ["GPU-a"] * 4)]
+    ("named", "seen"),
+    [
+        (None, ["0", "1", "2", "0"]),
+        ("", ["0", "1", "2", "0"]),
+        ("5, 7", ["5", "7", "5", "7"]),
+        ("GPU-a", ["GPU-a"] * 4),
+        ("0,1,-1,2", ["0", "1", "0", "1"]),
+        ("4,,6", ["4"] * 4),
+    ],
 )
 def test_each_has_a_gpu_of_its_own_as_long_as_there_are_some(monkeypatch, named, seen):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
@@ -119,17 +153,26 @@ def test_each_has_a_gpu_of_its_own_as_long_as_there_are_some(monkeypatch, named,
     assert [crew.environment("cuda", nth, 4)["CUDA_VISIBLE_DEVICES"] for nth in range(4)] == seen
 
 
-def test_cores_are_shared(monkeypatch):
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_cores_are_shared(monkeypatch, device):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 16)
-    assert [crew.environment("cpu", 0, count)["OMP_NUM_THREADS"] for count in (2, 5, 16, 40)] == ["8", "3", "1", "1"]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert [crew.environment(device, 0, count)["OMP_NUM_THREADS"] for count in (2, 5, 16, 40)] == ["8", "3", "1", "1"]
 
 
-def test_there_are_as_many_as_gpus_but_never_more_than_photos(alone, monkeypatch):
-    assert crew.size(config(alone), 99) == 1
-    assert crew.size(config(alone, processes=3), 99) == 3
-    assert crew.size(config(alone, processes=3), 2) == 2
+def test_there_are_as_many_as_gpus_but_never_more_than_photos_to_make(alone, tmp_path, monkeypatch):
+    def size(recorded: str = "nothing", **changed) -> int:
+        chosen = config(alone, **changed)
+        return crew.size(chosen, paired(chosen)[0], Manifest(str(recorded)))
+
+    new, done = str(tmp_path / "new"), str(alone / "out")
+    assert size(new) == 1
+    assert size(new, processes=3) == 3
+    assert size(new, processes=3, limit=2) == 2
+    assert size(done, processes=3) == 1
+    assert size(done, processes=3, samples=2) == 3
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    assert crew.size(config(alone, device="auto"), 99) == 4
-    assert crew.size(config(alone, device="cuda"), 3) == 3
-    assert crew.size(config(alone, device="cpu"), 99) == 1
+    assert size(new, device="auto") == 4
+    assert size(new, device="cuda", limit=3) == 3
+    assert size(new, device="cpu") == 1

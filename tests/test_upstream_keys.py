@@ -63,6 +63,7 @@ def test_face_example_is_this_run():
         (["seed=3"], "seed", 3),
         (["device=cpu"], "device", "cpu"),
         (["use_fp16=true"], "precision", "float16"),
+        (["processes=2"], "processes", 2),
         ([f"{SET}.batch_size=4"], "batch_size", 4),
         ([f"{SET}.offset=2"], "offset", 2),
         ([f"{SET}.max_len=null"], "limit", None),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -63,7 +63,7 @@ def load(item: Item, config: RunConfig, is_done: Callable[[Item, tuple[str, str]
 
 
 def read_ahead(
-    items: Sequence[Item], config: RunConfig, is_done: Callable[[Item, tuple[str, str]], bool], *, ahead: int
+    items: Iterable[Item], config: RunConfig, is_done: Callable[[Item, tuple[str, str]], bool], *, ahead: int
 ) -> Iterator[Loaded]:
     """All items, in order, each loaded by a thread before it is asked for.
 

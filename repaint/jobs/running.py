@@ -7,7 +7,7 @@ import dataclasses
 import errno
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -111,25 +111,26 @@ def run(config: RunConfig, watch: Watch = lambda status: None) -> Report:
         raise RunError(f"{config.output}: cannot be looked at: {e.strerror or e}") from None
     with alone_in(config.output):
         manifest = opened(config)
-        running = _Run(config, items, manifest, watch)
+        processes = crew.size(config, items, manifest)
+        running = _Run(config, manifest, watch, shared=processes > 1)
         others = {r.weights for r in manifest.records.values() if r.status == "done"} - {running.weights}
         if others:
             raise RunError(
                 f"{config.output}: holds results of other weights "
                 f"(sha256 {_differing(others.pop(), running.weights)}); choose another output"
             )
-        return running.through(manifest, remarks)
+        return running.through(items, manifest, processes, remarks)
 
 
-def run_share(config: RunConfig, items: Sequence[Item], ledger: Ledger, watch: Watch) -> None:
-    """Restore some of a run's photos, for `run` in another process: that opens the folder and reports.
+def run_share(config: RunConfig, items: Iterable[Item], ledger: Ledger, watch: Watch) -> None:
+    """Restore some of a run's photos, as they come, for `run` in another process: that opens the folder and reports.
 
     Raises:
         RepaintError: as `run`.
     """
-    running = _Run(config, items, ledger, watch)
+    running = _Run(config, ledger, watch)
     running.tell()
-    running.work()
+    running.work(items)
 
 
 class _StageFailed(Exception):
@@ -138,56 +139,54 @@ class _StageFailed(Exception):
 
 
 class _Run:
-    def __init__(self, config: RunConfig, items: Sequence[Item], ledger: Ledger, watch: Watch) -> None:
-        self.config, self.items, self.ledger, self.watch = config, items, ledger, watch
-        self.device = device_name(chosen_device(config.device))
-        auto = 1 if chosen_device(config.device).type == "cpu" else 8
+    def __init__(self, config: RunConfig, ledger: Ledger, watch: Watch, *, shared: bool = False) -> None:
+        self.config, self.ledger, self.watch = config, ledger, watch
+        at = chosen_device(config.device)
+        self.device = device_name(at)
+        auto = 1 if at.type == "cpu" else 8
         self.batch_size = config.batch_size if isinstance(config.batch_size, int) else auto
+        # Where others do the work nothing is computed here: no GPU needs these weights.
+        where = ("cpu", "float32") if shared and at.type != "cpu" else (config.device, config.precision)
         self.pipeline = Pipeline(
-            {
-                stage.name: stage.settings.build(config.device, config.precision, batch_size=self.batch_size)
-                for stage in config.stages
-            }
+            {stage.name: stage.settings.build(*where, batch_size=self.batch_size) for stage in config.stages}
         )
         self.weights = "+".join(self.pipeline.weights.values())
         self.outputs = Outputs(config)
         self.settings = config.what_makes_pictures()
-        self.status = Status(0, 0, 0, len(items) * config.samples)
+        self.status = Status(0, 0, 0, 0)
         self.began = time.monotonic()
 
-    def begin(self, remarks: Sequence[str] = ()) -> None:
-        self.tell()
-        for remark in (*self.pipeline.remarks, *remarks):
-            self.say(remark)
-
-    def work(self) -> None:
-        for batch in self._batches():
+    def work(self, items: Iterable[Item]) -> None:
+        for batch in self._batches(items):
             self._make(batch)
 
-    def through(self, manifest: Manifest, remarks: Sequence[str]) -> Report:
+    def through(self, items: Sequence[Item], manifest: Manifest, processes: int, remarks: Sequence[str]) -> Report:
         """All of it, by this process or by several, and the report."""
-        self.begin(remarks)
+        self.tell(total=len(items) * self.config.samples)
+        for remark in (*self.pipeline.remarks, *remarks):
+            self.say(remark)
         try:
-            if (count := crew.size(self.config, len(self.items))) > 1:
-                crew.work(self.config, self.items, manifest, count, self.tell, self.say)
+            if processes > 1:
+                sizes = {"count": processes, "batch_size": self.batch_size}
+                crew.work(self.config, items, manifest, **sizes, tell=self.tell, say=self.say)
             else:
-                self.work()
+                self.work(items)
         except RunStopped as e:
             kept = self.status.done + self.status.skipped
             raise RunStopped(f"{e}; results kept: {kept}, the same command goes on from there") from None
         finally:
             with contextlib.suppress(OSError, RepaintError):
                 manifest.settle()
-                self._write_report(manifest)
-        wanted = {(item.name, sample) for item in self.items for sample in range(self.config.samples)}
+                self._write_report(items, manifest)
+        wanted = {(item.name, sample) for item in items for sample in range(self.config.samples)}
         s = self.status
         records = tuple(r for key, r in manifest.records.items() if key in wanted)
         return Report(self.config.output, s.done, s.failed, s.skipped, time.monotonic() - self.began, records)
 
-    def _batches(self) -> Iterator[list[Shot]]:
+    def _batches(self, items: Iterable[Item]) -> Iterator[list[Shot]]:
         """What is still to be made, some photos at a time; failures to read are recorded on the way."""
         batch: list[Shot] = []
-        for loaded in read_ahead(self.items, self.config, self._all_done, ahead=self.batch_size + self.config.workers):
+        for loaded in read_ahead(items, self.config, self._all_done, ahead=self.batch_size + self.config.workers):
             for remark in loaded.remarks:
                 self.say(f"{loaded.item.mask}: {remark}" if str(loaded.item.mask) not in remark else remark)
             for sample in range(self.config.samples):
@@ -311,9 +310,9 @@ class _Run:
     def say(self, remark: str) -> None:
         self.watch(dataclasses.replace(self.status, remark=remark))
 
-    def _write_report(self, manifest: Manifest) -> None:
-        wanted = {item.name for item in self.items}
-        rows = self.outputs.rows([r for r in manifest.records.values() if r.name in wanted], self.items)
+    def _write_report(self, items: Sequence[Item], manifest: Manifest) -> None:
+        wanted = {item.name for item in items}
+        rows = self.outputs.rows([r for r in manifest.records.values() if r.name in wanted], items)
         summary = report.Summary(
             title=Path(self.config.output).name,
             settings_yaml=resolved(self.config),

@@ -1,4 +1,4 @@
-"""One of several processes of a run: told its share on standard input, it answers in lines of JSON. See `jobs.crew`."""
+"""One of several processes of a run: told photos on standard input, it answers in lines of JSON. See `jobs.crew`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import BinaryIO
 
 from ..errors import RepaintError
-from .manifest import Record, is_done
+from .manifest import Record, Records, is_done
 from .pairing import Item
 from .settings import RunConfig
 
@@ -19,18 +19,30 @@ SAID_OF_STATUS = ("done", "failed", "skipped", "working_on", "share")
 Say = Callable[[str, object], None]
 
 
-class Told:
-    """The records of a share; those that are added are told to the process that writes the manifest."""
+def begin() -> None:
+    """What the program is."""
+    heard = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no message
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # as the command line does
+    make(sys.stdin.buffer, saying_to(heard))
 
-    def __init__(self, path: str, records: list[Record], say: Say) -> None:
-        self.path, self._say = path, say
-        self._records = {(record.name, record.sample): record for record in records}
 
-    def is_done(self, name: str, sample: int, fingerprint: str) -> bool:
-        return is_done(self._records, name, sample, fingerprint)
+def make(told: BinaryIO, say: Say) -> None:
+    """Make what is told: first the run, then its photos, each in a line."""
+    run = json.loads(told.readline())
+    from .running import Status, run_share
 
-    def add(self, record: Record) -> None:
-        self._say("record", asdict(record))
+    def watch(status: Status) -> None:
+        if status.remark is not None:
+            say("remark", status.remark)
+        else:
+            say("status", {key: getattr(status, key) for key in SAID_OF_STATUS})
+
+    ledger = Told(run["manifest"], say)
+    try:
+        run_share(RunConfig.model_validate(run["config"]), ledger.items(told), ledger, watch)
+    except RepaintError as e:
+        say("stopped", str(e))
 
 
 def saying_to(out: BinaryIO) -> Say:
@@ -46,27 +58,23 @@ def saying_to(out: BinaryIO) -> Say:
     return say
 
 
-def main(say: Say) -> None:
-    share = json.load(sys.stdin.buffer)  # before torch is loaded: who began this writes it, and waits
-    from .running import Status, run_share
+class Told:
+    """The records of the photos told so far; those that are added are told to the process that writes the manifest."""
 
-    def watch(status: Status) -> None:
-        if status.remark is not None:
-            say("remark", status.remark)
-        else:
-            say("status", {key: getattr(status, key) for key in SAID_OF_STATUS})
+    def __init__(self, path: str, say: Say) -> None:
+        self.path, self._say = path, say
+        self._records: Records = {}
 
-    records = [Record(**record) for record in share["records"]]
-    items = [Item(**item) for item in share["items"]]
-    try:
-        config = RunConfig.model_validate_json(json.dumps(share["config"]))
-        run_share(config, items, Told(share["manifest"], records, say), watch)
-    except RepaintError as e:
-        say("stopped", str(e))
+    def items(self, told: BinaryIO) -> Iterator[Item]:
+        """The photos, as they are told."""
+        for line in told:
+            photo = json.loads(line)
+            for record in (Record(**said) for said in photo["records"]):
+                self._records[record.name, record.sample] = record
+            yield Item(**photo["item"])
 
+    def is_done(self, name: str, sample: int, fingerprint: str) -> bool:
+        return is_done(self._records, name, sample, fingerprint)
 
-if __name__ == "__main__":
-    heard = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # as the command line does
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no message
-    main(saying_to(heard))
+    def add(self, record: Record) -> None:
+        self._say("record", asdict(record))
