@@ -24,15 +24,11 @@ def test_where_anything_is_seen_the_mean_of_two_looks_counts_one_of_them_upside_
     x = luma(photo.rgb)[None]
     with torch.no_grad():
         once = torch.sigmoid(network(x))
-        aside = torch.cat([x[..., 1:], x[..., -1:]], -1)
-        aside = torch.cat([aside[..., 1:, :], aside[..., -1:, :]], -2)
-        upside_down = torch.sigmoid(network(aside.flip(-2, -1))).flip(-2, -1)
-    twice_seen = (once[..., 1:, 1:] + upside_down[..., :-1, :-1]) / 2
-    assert not torch.allclose(once[..., 1:, 1:], twice_seen, atol=1e-3)
+        upside_down = torch.sigmoid(network(x.flip(-2, -1))).flip(-2, -1)
+    assert not torch.allclose(once, upside_down, atol=1e-3)
     stage = Scratches(weights=str(path), smallest_px=None, protect_faces=False, save_probability=True).build("cpu")
     *_, progress = stage([photo])
-    torch.testing.assert_close(progress.probabilities[0][:, 1:, 1:], twice_seen[0])
-    torch.testing.assert_close(progress.probabilities[0][:, 0], once[0, :, 0])  # of the first row there is one look
+    torch.testing.assert_close(progress.probabilities[0], (once + upside_down)[0] / 2)
     assert progress.calls == (1,)  # a tile is a call, however often it is looked at
 
 
@@ -48,10 +44,4 @@ def test_where_nothing_is_seen_there_is_no_second_look():
     assert torch.equal(both(nothing), 0.5 * nothing)
     assert len(shown) == 1
     torch.testing.assert_close(both(something), 0.5 * something)  # the turned one is turned back
-    assert torch.equal(shown[2][..., 1:, 1:], shown[1].flip(-2, -1)[..., :-1, :-1])
-
-
-def test_of_a_line_of_pixels_there_is_one_look():
-    for shape in ((1, 1, 1, 1), (1, 1, 1, 9), (1, 1, 9, 1)):
-        x = torch.ones(shape)
-        assert torch.equal(twice(lambda x: x, 0.5)(x), x)
+    assert torch.equal(shown[2], shown[1].flip(-2, -1))

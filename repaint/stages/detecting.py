@@ -10,7 +10,6 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..archs.scratch_net import hint
 from ..faces import Dear, dear_boxes
@@ -85,20 +84,13 @@ def finder_of(settings: Scratches, device: Device, precision: Precision) -> Find
 
 
 def twice(look: Callable[[Tensor], Tensor], least: float) -> Callable[[Tensor], Tensor]:
-    """`look`, and where it sees anything as probable as `least`, the mean of it and a second look: upside down.
-
-    That is a pixel aside as well, without the first row and column: what sees squares of 2 px sees others.
-    """
+    """`look`, which also looks upside down where it sees anything as probable as `least`: the mean of both."""
 
     def both(x: Tensor) -> Tensor:
         found = look(x)
-        if (found < least).all() or min(x.shape[-2:]) < 2:
+        if (found < least).all():
             return found
-        aside = F.pad(x[..., 1:, 1:], (0, 1, 0, 1), mode="replicate")
-        again = look(aside.rot90(2, (-2, -1))).rot90(2, (-2, -1))
-        mean = found.clone()
-        mean[..., 1:, 1:].add_(again[..., :-1, :-1]).div_(2)
-        return mean
+        return (found + look(x.rot90(2, (-2, -1))).rot90(2, (-2, -1))) / 2
 
     return both
 

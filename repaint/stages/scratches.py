@@ -69,7 +69,7 @@ class Scratches(Settings):
     )
     second_look: bool = Field(
         default=True,
-        description="a network looks upside down as well, where it sees anything, and the mean counts: fewer "
+        description="a network looks upside down as well, where it sees anything, and the mean of both counts: fewer "
         "false alarms, up to twice the time",
     )
     protect_faces: bool = Field(
