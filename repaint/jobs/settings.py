@@ -23,7 +23,7 @@ from ..stages.scratches import Scratches
 from ..stages.upscale import Upscale
 
 SPEED_ONLY = ("limit", "offset", "batch_size", "device", "processes", "workers", "max_megapixels")
-"""Keys of a run that never change a picture."""
+"""Keys of a run that change no picture, but for the last bits where kernels sum in another order."""
 
 
 class Stage(Settings):
@@ -100,7 +100,8 @@ class RunConfig(Settings):
     device: Device = "auto"
     processes: int | Literal["auto"] = Field(
         default="auto",
-        description="that share the photos, each on a GPU or some cores of its own; auto: one for each GPU, else one",
+        description="that share the photos, each on a GPU or some cores of its own; auto: one for each GPU, else one; "
+        "a number is needed for parts of one GPU (MIG)",
     )
     precision: Precision = "float32"
     format: Literal["png", "tiff", "jpeg", "webp", "same"] = Field(
