@@ -68,10 +68,8 @@ def main(
                 ratio = fastest[counts[0]] / fastest[count]
                 apart = np.abs(np.stack([pictures(report.output) for report in reports]) - first)
                 rate = photos / fastest[count]
-                print(
-                    f"| {batch_size} | {count} | {seconds} | {rate:.2f} | {ratio:.2f} | {(apart > 0).mean():.2%}, {apart.max()} |",
-                    flush=True,
-                )
+                differ = f"{(apart > 0).mean():.2%}, {apart.max()}"
+                print(f"| {batch_size} | {count} | {seconds} | {rate:.2f} | {ratio:.2f} | {differ} |", flush=True)
 
 
 def copied(folder: Path, count: int) -> None:
