@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import queue
 import subprocess
@@ -71,13 +72,15 @@ def work(
         RunStopped: if one of them had to stop, or was ended.
     """
     heard: Heard = queue.Queue()
-    at_once = 2 * batch_size + config.workers + 1  # what a process reads ahead, a batch, and one more
+    # What a process reads ahead, a batch, and one more; if that is all there is, everybody has an equal part of it.
+    at_once = min(2 * batch_size + config.workers + 1, math.ceil(len(items) / count))
     left = deque(items)
     crew: list[_Member] = []
     try:
         for nth in range(count):
             crew.append(_Member(config, manifest, nth, count, at_once, heard))
             crew[-1].told_more(left)
+        _told_all(crew, left)
         _listen(crew, left, heard, manifest, tell, say)
     finally:
         for one in crew:
@@ -114,16 +117,18 @@ class _Member:
         self._write({"config": {**config.model_dump(mode="json"), "device": device}, "manifest": manifest.path})
 
     def told_more(self, left: deque[Item]) -> None:
-        """Tell it of as many of the photos left as it may have at once; of the end, if none are."""
+        """Tell it of as many of the photos left as it may have at once."""
         settled = sum(self.status.get(key, 0) for key in COUNTED)
         while left and self._told * self._samples - settled < self._at_once * self._samples:
             item = left.popleft()
             records = (self._manifest.records.get((item.name, sample)) for sample in range(self._samples))
             self._write({"item": asdict(item), "records": [asdict(record) for record in records if record is not None]})
             self._told += 1
-        if not left:
-            with contextlib.suppress(BrokenPipeError):
-                self._in.close()
+
+    def told_all(self) -> None:
+        """Tell it that no more photos will come."""
+        with contextlib.suppress(BrokenPipeError):
+            self._in.close()
 
     def _write(self, message: dict[str, Any]) -> None:
         with contextlib.suppress(BrokenPipeError):  # it has ended; that is heard
@@ -142,14 +147,20 @@ class _Member:
     def end(self) -> None:
         """Have it ended, and all heard that it said."""
         self.stop()
-        with contextlib.suppress(BrokenPipeError):
-            self._in.close()
+        self.told_all()
         try:
             self._process.wait(LEAVING_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
         self._hears.join(LEAVING_S)
+
+
+def _told_all(crew: Sequence[_Member], left: deque[Item]) -> None:
+    """Whoever waits for more, and has not yet begun with what it has, is told that there is none."""
+    if not left:
+        for one in crew:
+            one.told_all()
 
 
 def environment(device: str, nth: int, count: int) -> dict[str, str]:
@@ -206,7 +217,9 @@ def _listen(
                 one.stop()
         elif "status" in message:
             crew[nth].status = message["status"]
-            crew[nth].told_more(left)
+            if left:
+                crew[nth].told_more(left)
+                _told_all(crew, left)
             tell(**_together([one.status for one in crew]))
     if stopped is not None:
         raise RunStopped(stopped)
