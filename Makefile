@@ -10,7 +10,7 @@ run: .venv/ready
 	.venv/bin/python test.py --conf_path $(CONF) $(ARGS)
 
 test: .venv/dev
-	.venv/bin/python -m pytest -n 2
+	.venv/bin/python -m pytest -n 2 --dist loadfile
 
 web: .venv/web
 	.venv/bin/repaint web $(ARGS)
