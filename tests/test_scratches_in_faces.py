@@ -38,6 +38,12 @@ def test_rims_are_no_wider_than_a_pixel_in_a_mouth(monkeypatch):
     assert torch.equal(found, boxes(32, 64, (7, 0, 17, 20), (9, 20, 15, 44), (7, 44, 17, 64)))
 
 
+def test_marks_that_are_enlarged_by_so_much_are_that_in_a_mouth_too():
+    scratch, mouth = (10, 0, 14, 64), (4, 20, 30, 44)
+    found = hole(finds_light(grow_px=3), dark(32, 64, scratch), [mouth])
+    assert torch.equal(found, boxes(32, 64, (7, 0, 17, 64)))
+
+
 def test_in_a_face_thick_marks_are_dropped_and_thin_ones_and_what_is_torn_off_beside_it_stay():
     forehead, scratch, torn = (20, 30, 40, 60), (50, 20, 53, 70), (60, 10, 90, 40)
     photo, face = dark(100, 100, forehead, scratch, torn), (10, 20, 80, 80, 9.0)

@@ -194,10 +194,12 @@ class Finder:
             more = found & ~hole
             hole = found & (hole | (more & ~_spared(protect, more)))
             px = max(1, rim_px(hole, light))
-        wide = ~grown(~hole, px)
-        for place in _dearest(protect):
-            wide[place] &= ~grown(~hole, 1)[place]
-        hole = wide
+            if px > 1 and (places := list(_dearest(protect))):
+                wide, hole = ~grown(~hole, px), ~grown(~hole, 1)
+                for place in places:
+                    wide[place] &= hole[place]
+                hole, px = wide, 0
+        hole = ~grown(~hole, px)
         return hole if photo.alpha is None else hole & (photo.alpha > 0)
 
     def _looks(self, photo: Photo) -> Iterator[Tensor | None]:
