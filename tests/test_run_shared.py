@@ -119,6 +119,20 @@ def test_ctrl_c_ends_all_of_them(alone, tmp_path, begun):
     assert not any(map(is_there, begun))
 
 
+def test_one_that_cannot_begin_stops_the_run_in_one_line(alone, tmp_path, monkeypatch, begun):
+    begin = subprocess.Popen
+
+    def second_fails(*args, **more):
+        if begun:
+            raise OSError(12, "Cannot allocate memory")
+        return begin(*args, **more)
+
+    monkeypatch.setattr(subprocess, "Popen", second_fails)
+    with pytest.raises(RunStopped, match=r"^processes: 2 of 2 cannot begin: Cannot allocate memory; results kept: 0"):
+        run(config(alone, str(tmp_path / "out"), processes=2))
+    assert not any(map(is_there, begun))
+
+
 def test_what_stops_one_stops_all(alone, tmp_path, begun):
     out = tmp_path / "out"
     (out / "report").mkdir(parents=True)
@@ -161,9 +175,9 @@ def test_cores_are_shared(monkeypatch, device):
 
 
 def test_there_are_as_many_as_gpus_but_never_more_than_photos_to_make(alone, tmp_path, monkeypatch):
-    def size(recorded: str = "nothing", **changed) -> int:
+    def size(recorded: str, **changed) -> int:
         chosen = config(alone, **changed)
-        return crew.size(chosen, paired(chosen)[0], Manifest(str(recorded)))
+        return crew.size(chosen, paired(chosen)[0], Manifest(recorded))
 
     new, done = str(tmp_path / "new"), str(alone / "out")
     assert size(new) == 1

@@ -78,7 +78,10 @@ def work(
     crew: list[_Member] = []
     try:
         for nth in range(count):
-            crew.append(_Member(config, manifest, nth, count, at_once, heard))
+            try:
+                crew.append(_Member(config, manifest, nth, count, at_once, heard))
+            except OSError as e:
+                raise RunStopped(f"processes: {nth + 1} of {count} cannot begin: {e.strerror or e}") from None
             crew[-1].told_more(left)
         _told_all(crew, left)
         _listen(crew, left, heard, manifest, tell, say)

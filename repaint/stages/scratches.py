@@ -75,7 +75,7 @@ class Scratches(Settings):
     protect_faces: bool = Field(
         default=True,
         description="drop what lies within the eyes and mouths of faces, and what is thick in a face: they look like "
-        "damage",
+        "damage; what runs through eyes and mouths is marked narrowly",
     )
     save_probability: bool = Field(
         default=False,
