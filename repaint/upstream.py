@@ -138,7 +138,10 @@ def _imported(document: Document, old: dict[str, Any]) -> Imported:
             "diffusion_steps": old.get("diffusion_steps", 1000),
         },
         "sampler": {
-            "repaint": {**jumps, "timestep_respacing": old.get("timestep_respacing") or old.get("diffusion_steps")}
+            "repaint": {
+                **_within(jumps),
+                "timestep_respacing": old.get("timestep_respacing") or old.get("diffusion_steps"),
+            }
         },
         "clip": old.get("clip_denoised", True),
         "fit": "crop",
@@ -171,6 +174,16 @@ def _imported(document: Document, old: dict[str, Any]) -> Imported:
     except ValidationError:
         raise ConfigError("\n".join(_in_old_words(document, config))) from None
     return Imported(run, tuple(_ignored(old, data)))
+
+
+def _within(jumps: Mapping[str, Any]) -> dict[str, Any]:
+    """Of jumps as long as the chain there are none, as published."""
+    t_T, within = jumps["t_T"], dict(jumps)
+    for n in ("", "2", "3"):
+        length = jumps.get(f"jump{n}_length")
+        if isinstance(t_T, int) and isinstance(length, int) and length >= t_T > 1:
+            within |= {f"jump{n}_length": t_T - 1, f"jump{n}_n_sample": 1}
+    return within
 
 
 def _guidance(old: Mapping[str, Any]) -> dict[str, Any]:

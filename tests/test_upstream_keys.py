@@ -7,6 +7,7 @@ import torch
 import yaml
 
 from repaint.config import Document
+from repaint.diffusion import time_travel
 from repaint.errors import ConfigError
 from repaint.upstream import imported, is_published
 
@@ -55,6 +56,15 @@ def test_face_example_is_this_run():
     assert (inpaint.architecture.image_size, inpaint.architecture.num_head_channels) == (16, 32)
     repaint = inpaint.sampler.repaint
     assert (repaint.t_T, repaint.jump_length, repaint.jump_n_sample, repaint.timestep_respacing) == (6, 2, 2, "6")
+
+
+@pytest.mark.parametrize("length", [6, 10])
+def test_jump_as_long_as_the_walk_never_happens_as_published(length):
+    longer = FACE.replace("  jump_length: 2", f"  jump_length: {length}\n  jump2_length: 2\n  jump2_n_sample: 2")
+    repaint = imported(Document(longer, "old.yml")).config.stages[0].inpaint.sampler.repaint
+    only_inner = time_travel(6, 2, 1, jump2_length=2, jump2_n_sample=2, n_sample=repaint.n_sample)
+    assert repaint.times(6) == only_inner
+    assert len(only_inner) > 7
 
 
 @pytest.mark.parametrize(
@@ -190,11 +200,6 @@ WRONG = {
         "  n_sample: 1",
         "  n_samples: 1",
         "schedule_jump_params.n_samples: unknown key; did you mean 'n_sample'?",
-    ),
-    "jump as long as the walk": (
-        "  jump_length: 2",
-        "  jump_length: 6",
-        "schedule_jump_params.jump_length: found 6; must be below t_T, which is 6",
     ),
     "no weights": ("model_path: FOLDER/unet.pt", "model_path: null", "model_path: found nothing; must be text"),
     "unknown schedule": ("noise_schedule: linear", "noise_schedule: x", "noise_schedule: found 'x'; must be one of *"),

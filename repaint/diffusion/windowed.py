@@ -138,6 +138,7 @@ class Packed:
                     continue
                 if name not in blended:
                     blended[name] = torch.zeros_like(x_t)
-                shared = (answer.flatten(2) * share).transpose(0, 1).flatten(1)
-                blended[name][0, :, 0].index_add_(1, at.flatten(), shared)
+                row = blended[name][0, :, 0]
+                for pixels, part in zip(at, answer.flatten(2) * share, strict=True):  # as one sum their order is chance
+                    row[:, pixels] += part
         return Denoised(**blended)

@@ -90,7 +90,6 @@ def built(settings: Inpaint, device: Device, precision: Precision, batch_size: i
         remarks=(*remarks, *loaded.remarks),
         size=loaded.size,
         device=device_name(at),
-        batch_size=1 if at.type == "cpu" else batch_size,
     )
 
 

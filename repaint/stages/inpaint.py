@@ -252,7 +252,6 @@ class InpaintStage:
         weights: sha256 by name of prior and classifier.
         remarks: lines worth telling the user.
         size: px of the prior's window.
-        batch_size: photos that are best given at once.
     """
 
     run: Callable[[Sequence[Photo], Sequence[int]], Iterator[Progress]]
@@ -261,7 +260,6 @@ class InpaintStage:
     remarks: tuple[str, ...]
     size: int
     device: str
-    batch_size: int
 
     def __call__(self, photos: Sequence[Photo], seeds: Sequence[int]) -> Iterator[Progress]:
         return self.run(photos, seeds)
