@@ -44,6 +44,11 @@ def answers(when_stopped: str = "") -> Callable[[Callable[P, R]], Callable[P, R]
                 for line in str(e).splitlines():
                     say(line)
                 raise typer.Exit(SOME_FAILED if isinstance(e, RunStopped) else NOTHING_STARTED) from None
+            except OSError as e:
+                if not isinstance(e.filename, str):
+                    raise
+                say(f"{e.filename}: {e.strerror}")
+                raise typer.Exit(NOTHING_STARTED) from None
             except KeyboardInterrupt:
                 say(f"stopped{when_stopped}")
                 raise typer.Exit(INTERRUPTED) from None

@@ -57,18 +57,18 @@ def run_config(file: Path, overrides: list[str]) -> None:
     """
     from .config import Document
     from .jobs import RunConfig
-    from .upstream import imported, is_published
+    from .upstream import imported, in_old_words, is_published
 
     document = Document.read(file).override(overrides)
-    if is_published(document.data):
-        found = imported(document)
-        config = found.config
-        if found.ignored:
-            say(f"{file}: a config of the published RePaint code; ignored: {', '.join(found.ignored)}")
-    else:
-        config = document.check(RunConfig)
-
-    run_and_show(config)
+    if not is_published(document.data):
+        return run_and_show(document.check(RunConfig))
+    found = imported(document)
+    if found.ignored:
+        say(f"{file}: a config of the published RePaint code; ignored: {', '.join(found.ignored)}")
+    try:
+        run_and_show(found.config)
+    except ConfigError as e:
+        raise in_old_words(document, e) from None
 
 
 @app.command("inpaint")

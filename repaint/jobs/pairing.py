@@ -114,7 +114,7 @@ def _listed(place: str | None, key: str) -> list[str]:
         if files.exists(place):
             return [PurePosixPath(place).name]
     except OSError as e:
-        raise RunError(f"{key}: {place} cannot be listed: {e.strerror or e}") from None
+        raise RunError(f"{key}: {e.filename or place} cannot be listed: {e.strerror or e}") from None
     raise RunError(f"{key}: {place} does not exist")
 
 

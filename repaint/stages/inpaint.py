@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from ..config import Settings
+from ..config import Settings, WrongKey
 from .progress import Device, Precision, Progress
 
 if TYPE_CHECKING:
@@ -21,9 +21,7 @@ class Repaint(Settings):
     t_T: int = Field(
         default=250, ge=1, le=1000, description="steps from pure noise to image; respaces the prior's schedule"
     )
-    jump_length: int = Field(
-        default=10, ge=1, validate_default=True, description="how far one jump climbs back up; below t_T"
-    )
+    jump_length: int = Field(default=10, ge=1, description="how far one jump climbs back up; below t_T")
     jump_n_sample: int = Field(default=10, ge=1, description="how often each anchor is passed; 1 = no resampling")
     n_sample: int = Field(default=1, ge=1, description="how often each single state is passed")
     jump2_length: int = Field(default=1, ge=1, description="of jumps within the jumps; below t_T")
@@ -45,13 +43,13 @@ class Repaint(Settings):
         description="states of the schedule, if not t_T; a chain of t_T then starts below pure noise (old configs)",
     )
 
-    @field_validator("jump_length", "jump2_length", "jump3_length")
-    @classmethod
-    def _below_t_T(cls, length: int, info: ValidationInfo) -> int:
-        t_T = info.data.get("t_T")
-        if t_T is not None and length >= t_T > 1:
-            raise ValueError(f"found {length}; must be below t_T, which is {t_T}")
-        return length
+    @model_validator(mode="after")
+    def _jumps_below_t_T(self) -> Repaint:
+        for jump in ("jump", "jump2", "jump3"):
+            length = getattr(self, f"{jump}_length")
+            if getattr(self, f"{jump}_n_sample") > 1 and length >= self.t_T > 1:
+                raise WrongKey(f"{jump}_length", f"found {length}; must be below t_T, which is {self.t_T}")
+        return self
 
     @field_validator("timestep_respacing")
     @classmethod
