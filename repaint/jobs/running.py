@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from .. import files, report
+from .. import report
 from ..config import resolved
 from ..errors import ImageError, RepaintError, RunError, RunStopped
 from ..image import Photo
