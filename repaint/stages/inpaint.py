@@ -13,6 +13,7 @@ from .progress import Device, Precision, Progress
 
 if TYPE_CHECKING:
     from ..image import Photo
+    from ..weights.load import LoadedPrior
 
 
 class Repaint(Settings):
@@ -226,11 +227,20 @@ class Inpaint(Settings):
         how = f"; for {self.prior}: repaint weights get {self.prior} --dir {self.weights_dir}"
         return self.fallback, (f"prior {self.prior} is not in {self.weights_dir}: using {self.fallback}{how}",)
 
-    def build(self, device: Device = "auto", precision: Precision = "float32", *, batch_size: int = 8) -> InpaintStage:
+    def build(
+        self,
+        device: Device = "auto",
+        precision: Precision = "float32",
+        *,
+        batch_size: int = 8,
+        own_prior: LoadedPrior | None = None,
+    ) -> InpaintStage:
         """The stage, its weights loaded.
 
         Args:
             batch_size: images or windows shown to the network at once.
+            own_prior: used instead of `prior`, with any network that says of x_t what a `NetworkPrior` asks; on the
+                device already.
 
         Raises:
             WeightsError: if weights are missing, damaged or of another kind.
@@ -238,7 +248,7 @@ class Inpaint(Settings):
         """
         from .filling import built
 
-        return built(self, device, precision, batch_size)
+        return built(self, device, precision, batch_size, own_prior)
 
 
 @dataclass(frozen=True, eq=False)
