@@ -6,6 +6,7 @@ import functools
 import sys
 from collections.abc import Callable
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, ParamSpec, TypeVar
 
 import typer
@@ -45,7 +46,7 @@ def answers(when_stopped: str = "") -> Callable[[Callable[P, R]], Callable[P, R]
                     say(line)
                 raise typer.Exit(SOME_FAILED if isinstance(e, RunStopped) else NOTHING_STARTED) from None
             except OSError as e:
-                if not isinstance(e.filename, str):
+                if not isinstance(e.filename, (str, Path)):
                     raise
                 say(f"{e.filename}: {e.strerror}")
                 raise typer.Exit(NOTHING_STARTED) from None

@@ -11,7 +11,7 @@ import socket
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 
@@ -193,6 +193,11 @@ def _below(folder: str | Path, around: tuple[str, ...] = ()) -> Iterator[str]:
                     yield from _below(entry.path, (*around, here))
             else:
                 yield entry.path
+
+
+def is_named(path: str | Path, endings: Container[str]) -> bool:
+    """Whether a path ends as a file of these kinds does, and is no folder."""
+    return Path(path).suffix.lower() in endings and not os.path.isdir(path)
 
 
 @contextlib.contextmanager

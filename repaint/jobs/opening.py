@@ -45,7 +45,10 @@ def _refuse_others(config: RunConfig, path: str, manifest: Manifest, items: Sequ
     if all(record.status != "done" for record in manifest.records.values()):
         return
     there = there.model_copy(update={"device": config.device})
+    stages = [", ".join(stage.name for stage in c.stages) for c in (there, config)]
     differing = list(_differences(there.what_makes_pictures(), config.what_makes_pictures(), ""))
+    if stages[0] != stages[1]:
+        differing = [f"stages are {stages[0]} there, {stages[1]} here"]
     if not differing and (moved := list(_differences(_places(there), _places(config), ""))):
         differing = [] if _are_its_photos(config, manifest, items) else moved
     if differing:

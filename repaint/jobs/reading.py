@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .. import files
 from ..errors import ImageError
-from ..image import Photo, centre_cropped, centre_cropped_mask, decode_mask, decode_photo
+from ..image import Photo, centre_cropped, centre_cropped_mask, decode_mask, decode_photo, of_frames
 from .pairing import Item
 from .settings import RunConfig
 
@@ -28,7 +28,7 @@ class Loaded:
     Attributes:
         content: hashes of the bytes of the image and of the mask.
         photo: None if all its samples were done already, or if it cannot be read.
-        remarks: doubts about the mask.
+        remarks: doubts about the mask, and what is not read of the image.
         flaw: why it cannot be read.
     """
 
@@ -58,10 +58,11 @@ def load(
     limit = round(config.max_megapixels * 1e6)
     try:
         photo = decode_photo(image, item.image, max_pixels=limit)
+        remarks = (f"{item.name}: {of_frames(photo.meta.frames)}",) if photo.meta.frames > 1 else ()
         if crop_px is not None:
             photo = centre_cropped(photo, crop_px)
         if item.mask is None:
-            return Loaded(item, content, photo)
+            return Loaded(item, content, photo, remarks)
         soft = inpaint is not None and inpaint.fit == "crop" and inpaint.soft_masks
         found = decode_mask(mask, item.mask, hole=config.hole, soft=soft, max_pixels=limit)
         keep = found.keep if crop_px is None else centre_cropped_mask(found.keep, crop_px)
@@ -69,7 +70,7 @@ def load(
         photo = replace(photo, keep=keep)
     except ImageError as e:
         return Loaded(item, content, flaw=str(e))
-    return Loaded(item, content, photo, found.warnings)
+    return Loaded(item, content, photo, (*remarks, *found.warnings))
 
 
 def read(item: Item) -> tuple[bytes, bytes]:

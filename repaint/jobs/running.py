@@ -192,7 +192,7 @@ class _Run:
         ahead = self.batch_size + self.config.workers
         for loaded in read_ahead(items, self.config, self._all_done, ahead=ahead, crop_px=crop_px):
             for remark in loaded.remarks:
-                self.say(f"{loaded.item.mask}: {remark}" if str(loaded.item.mask) not in remark else remark)
+                self.say(remark)
             for sample in range(self.config.samples):
                 shot = self._shot(loaded, sample)
                 if loaded.flaw is not None:
