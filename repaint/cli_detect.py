@@ -59,10 +59,10 @@ def detect_command(
     from .terminal import stage_bar
 
     photos_in(photo, out, probability=probability)  # refuses before weights are loaded
-    check_writable(out / "x.png")
     stage = options.scratches.build(options.device)
     for remark in stage.remarks:
         say(remark)
+    check_writable(out / "x.png")
     found = []
     limit = round(max_megapixels * 1e6)
     for detection in detect_files(photo, out, stage, stage_bar, probability=probability, max_pixels=limit):

@@ -72,7 +72,7 @@ def result_path(out: str, photo: Path) -> Path:
     ending = Path(out).suffix
     if out.endswith(("/", os.sep)) or (ending.lower() not in ENDINGS and Path(out).is_dir()):
         result = Path(out) / f"{photo.stem}.png"
-        if result.exists():
+        if result.exists() and not (photo.exists() and result.samefile(photo)):  # of that `opened` tells
             raise ConfigError(f"--out {out}: {result} is there already; name the result, --out {result} if that is it")
         return result
     if ending.lower() not in ENDINGS:

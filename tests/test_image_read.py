@@ -8,7 +8,7 @@ import pyvips
 import torch
 from PIL import Image, ImageCms
 
-from repaint.image import FORMATS, Meta, decode_photo, encode_photo
+from repaint.image import FORMATS, Meta, decode_photo, encode_photo, of_frames
 
 from .pictures import cv2_png, levels, make_photo, picture, planes, samples_of, saved, saved_tiff, with_chunk
 
@@ -162,6 +162,7 @@ def test_first_page_and_first_frame_are_read():
     pages = np.stack([levels(7, 9, 1, 16), levels(7, 9, 1, 16) // 2])
     photo = decode_photo(saved_tiff(pages, photometric="minisblack"), "x")
     assert (samples_of(photo.rgb[:1], 16) == pages[0]).all()
+    assert (photo.meta.frames, of_frames(2)) == (2, "holds 2 pages or frames; the first is read, and no other")
 
 
 def test_interlaced_png_and_progressive_jpeg_are_read():

@@ -1,5 +1,7 @@
 """`repaint restore` and `repaint doctor` on the embedded weights."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -61,7 +63,8 @@ def test_python_takes_a_photo_or_its_file(photo):
 @pytest.mark.parametrize("folder", [False, True])
 def test_nothing_to_do_is_said_before_any_work(photo, tmp_path, folder):
     source = photo.parent if folder else photo
-    said = called("restore", source, "--out", tmp_path / "new.png", "--no-scratches", "--no-faces", "--no-color")
+    out = tmp_path / ("new" if folder else "new.png")
+    said = called("restore", source, "--out", out, "--no-scratches", "--no-faces", "--no-color")
     assert said.code == 2
     assert (
         said.error == "nothing to do: scratches, faces, denoise and color are left out, scale is 1 and there is no mask"
@@ -165,13 +168,31 @@ def test_stages_of_a_folder_are_never_written_over_other_files(photo, tmp_path):
     assert (said.code, said.error) == (2, f"{other}: is there already, and of no run; choose another output")
 
 
+@pytest.mark.parametrize("words", [("restore",), ("detect",)])
+def test_results_of_a_folder_do_not_go_into_one_named_as_a_picture(photo, tmp_path, words):
+    said = called(*words, photo.parent, "--out", tmp_path / "new.png")
+    assert said.code == 2
+    assert re.fullmatch(r"--out \S+new\.png: is the name of a picture; a folder for the \w+ would be right", said.error)
+    assert not (tmp_path / "new.png").exists()
+
+
+def test_a_file_that_nobody_named_is_not_overwritten(photo, tmp_path):
+    (tmp_path / "there").mkdir()
+    other = tmp_path / "there" / f"{photo.stem}.png"
+    other.write_bytes(b"of somebody")
+    said = called("restore", photo, "--out", f"{tmp_path}/there/")
+    assert said.code == 2
+    assert said.error.endswith(f"{other} is there already; name the result, --out {other} if that is it")
+    assert other.read_bytes() == b"of somebody"
+
+
 def test_what_a_mask_marks_is_not_said_to_be_found(photo, tmp_path):
     mask = np.full((120, 144), 255, np.uint8)
     mask[60:70, 60:70] = 0
     Image.fromarray(mask).save(tmp_path / "mask.png")
     words = ("--mask", tmp_path / "mask.png", "--preset", "fast", "--no-faces", "--no-color")
     (line,) = (s for s in called("restore", photo, "--out", tmp_path / "new.png", *words).lines if "damage found" in s)
-    assert line.endswith("of the photo, beside the mask")
+    assert line.endswith("of the photo, beside the mask; --no-scratches fills the mask alone")
     assert 1 < float(line.partition("found on ")[2].partition(" %")[0]) < 10
 
 

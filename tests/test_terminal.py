@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from repaint import terminal
+from repaint.jobs.running import Status
 
 pty = pytest.importorskip("pty", reason="no terminals here")
 
@@ -87,6 +88,11 @@ def test_without_a_terminal_a_line_comes_now_and_then(monkeypatch, capsys):
     assert capsys.readouterr().err == (
         "repaint: b.png: faces, 50 % of all\nrepaint: b.png: faces, 50 % of all, about 0 s left\n"
     )
+
+
+def test_a_photo_that_failed_is_not_counted_twice():
+    status = Status(done=1, failed=1, skipped=0, total=2, working_on=("b.png",), share=0.9)
+    assert terminal._made(status) == 2
 
 
 def test_how_long_work_may_take_is_said_once_it_can_be_told():
