@@ -30,7 +30,7 @@ setup(
         "typer>=0.15",  # the command line
         "rich>=13",  # progress and tables on a terminal
         "jinja2>=3.1",  # report.html
-        "filelock>=3.12",  # one run per output folder, one fetch per file
+        "filelock>=3.25.2",  # one run per output folder, one fetch per file; also on mounts without flock
         "blobfile>=3",  # gs://, az:// and https:// paths
         "gdown>=5",  # weights on Google Drive
         "diffusers>=0.35",  # priors in diffusers folders

@@ -83,7 +83,10 @@ FIGURES = {
 def figures(
     truth: Sequence[np.ndarray], filled: Sequence[np.ndarray], keep: Sequence[np.ndarray], lpips: Lpips | None = None
 ) -> list[dict[str, float]]:
-    """The figures of each picture, all of one size; LPIPS if its network is given."""
+    """The figures of each picture, all of one size; LPIPS if its network is given.
+
+    SSIM is that of `train.enhancer.ssim`: over squares of 7 px whose pixels count alike, with the sample covariance.
+    """
     x, y = as_tensor(filled), as_tensor(truth)
     with torch.no_grad():
         found = {

@@ -5,7 +5,7 @@
     ... --against other.safetensors         a second prior on the same pixels
     ... --mender mender                     thin holes filled at once, as by `repaint inpaint` and `repaint restore`
     ... --pictures                          sheets to look at, in --out
-    ... --fill-only --compile --device-noise --batch 600      on a GPU; what it filled is measured by a second run
+    ... --fill-only --compile --device-noise --batch 600      on a GPU; measured by a second run, all else the same
     ... --samples log/samples --train-faces FACES --train-photos PHOTOS      without conditioning; what it has by heart
 
 Every picture has one fixed mask of each kind, and every method sees the same pixels; known pixels are put back exactly.
@@ -135,8 +135,10 @@ def main(
     spaced = "" if spacing == "even" else f", {spacing}"
     averaged = "" if mean_of == 1 else f", mean of {mean_of}"
     setting = f"{t_T}/{jump_length}/{jump_n_sample}{variance}{spaced}{averaged}, {mean_of * network_calls(times)} calls"
-    if mender:
-        setting = f"{setting}; {mender} to {mend_px:g} px"
+    setting += ("" if precision == "float32" else f", {precision}") + (", device noise" if device_noise else "")
+    of_mender = load_mender(mender, device=where) if mender else None
+    if of_mender:
+        setting = f"{setting}; {mender} ({of_mender.sha256[:6]}) to {mend_px:g} px"
     states = t_T if spacing == "even" else f"quad{t_T}"
     methods = [Method(name, by_itself(fill)) for name, fill in CLASSICAL.items()]
     for name, found in reversed(loaded.items()):
@@ -145,8 +147,8 @@ def main(
             found.prior.network.compile(dynamic=False)
         if mean_of > 1:
             fill = mean_fill(fill, mean_of)
-        if mender:
-            fill = mended(Mender(load_mender(mender, device=where).network, mend_px, where), fill)
+        if of_mender:
+            fill = mended(Mender(of_mender.network, mend_px, where), fill)
         methods.insert(0, Method(f"{Path(name).stem} ({found.sha256[:6]}) {setting}", fill, batch))
 
     store = Store(out / f"{size}px-seed{seed}")

@@ -6,6 +6,7 @@ import functools
 import sys
 from collections.abc import Callable
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, ParamSpec, TypeVar
 
 import typer
@@ -44,6 +45,11 @@ def answers(when_stopped: str = "") -> Callable[[Callable[P, R]], Callable[P, R]
                 for line in str(e).splitlines():
                     say(line)
                 raise typer.Exit(SOME_FAILED if isinstance(e, RunStopped) else NOTHING_STARTED) from None
+            except OSError as e:
+                if not isinstance(e.filename, (str, Path)):
+                    raise
+                say(f"{e.filename}: {e.strerror}")
+                raise typer.Exit(NOTHING_STARTED) from None
             except KeyboardInterrupt:
                 say(f"stopped{when_stopped}")
                 raise typer.Exit(INTERRUPTED) from None

@@ -57,18 +57,18 @@ def run_config(file: Path, overrides: list[str]) -> None:
     """
     from .config import Document
     from .jobs import RunConfig
-    from .upstream import imported, is_published
+    from .upstream import imported, in_old_words, is_published
 
     document = Document.read(file).override(overrides)
-    if is_published(document.data):
-        found = imported(document)
-        config = found.config
-        if found.ignored:
-            say(f"{file}: a config of the published RePaint code; ignored: {', '.join(found.ignored)}")
-    else:
-        config = document.check(RunConfig)
-
-    run_and_show(config)
+    if not is_published(document.data):
+        return run_and_show(document.check(RunConfig))
+    found = imported(document)
+    if found.ignored:
+        say(f"{file}: a config of the published RePaint code; ignored: {', '.join(found.ignored)}")
+    try:
+        run_and_show(found.config)
+    except ConfigError as e:
+        raise in_old_words(document, e) from None
 
 
 @app.command("inpaint")
@@ -288,6 +288,14 @@ def version_option(
         raise typer.Exit
 
 
+def _usage(e: Any, name: str) -> str:
+    """What is wrong with the words of a command line, and where to look."""
+    words, context = " ".join(e.format_message().split()).rstrip("."), getattr(e, "ctx", None)
+    if context is not None and "extra argument" in words and context.info_name in ("restore", "detect"):
+        words += "; one photo, or a folder of photos, would be right"
+    return f"{words}. See {context.command_path if context is not None else name} --help."
+
+
 def main() -> None:
     parsed(app, "repaint")
 
@@ -310,6 +318,6 @@ def parsed(app: typer.Typer, name: str) -> None:
         if type(e).__name__ == "NoArgsIsHelpError":
             e.show()  # pyright: ignore[reportAttributeAccessIssue]
         else:
-            say(f"{' '.join(e.format_message().split())} See {name} --help.")  # pyright: ignore[reportAttributeAccessIssue]
+            say(_usage(e, name))
         code = NOTHING_STARTED
     sys.exit(code if isinstance(code, int) else 0)

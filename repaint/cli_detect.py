@@ -55,9 +55,11 @@ def detect_command(
     options = Options.model_validate(said)
 
     from .detect_files import detect_files, photos_in
+    from .single import check_writable
     from .terminal import stage_bar
 
     photos_in(photo, out, probability=probability)  # refuses before weights are loaded
+    check_writable(out / "x.png")
     stage = options.scratches.build(options.device)
     for remark in stage.remarks:
         say(remark)

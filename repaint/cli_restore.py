@@ -26,7 +26,10 @@ def restore_command(
     sensitivity: Annotated[float, typer.Option(help="Of finding damage, 0..1: more finds more, and errs more.")] = 0.5,
     strength: Annotated[float, typer.Option(help="Of what is done to faces, noise and colours, 0..1.")] = 0.8,
     mask: Annotated[
-        str | None, typer.Option(help="What to fill beside what is found; for a folder, a folder of masks.")
+        str | None,
+        typer.Option(
+            help="What to fill beside what is found; alone with --no-scratches. For a folder, a folder of masks."
+        ),
     ] = None,
     hole: Annotated[Hole, typer.Option(help="What marks the hole in masks.")] = Hole.black,
     prior: Annotated[str, typer.Option(help="What fills: a name of `repaint weights list`, or a path.")] = "base-128",

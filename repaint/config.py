@@ -30,6 +30,14 @@ class Settings(BaseModel):
         return said
 
 
+class WrongKey(ValueError):
+    """What is wrong with one key, where that can be said only when all are known."""
+
+    def __init__(self, key: str, words: str) -> None:
+        super().__init__(f"{key}: {words}")
+        self.key, self.words = key, words
+
+
 class _Loader(yaml.SafeLoader):
     """YAML 1.1, and 1e-4 is a number, as it is in 1.2."""
 
@@ -175,7 +183,7 @@ def explained(model: type[Settings], data: Mapping[str, Any]) -> list[tuple[tupl
     except ValidationError as e:
         found: dict[tuple[str | int, ...], list[ErrorDetails]] = {}
         for error in e.errors():
-            found.setdefault(_keys_of(model, error["loc"]), []).append(error)
+            found.setdefault((*_keys_of(model, error["loc"]), *_key_of(error)), []).append(error)
         deeper = {loc[:n] for loc in found for n in range(len(loc))}
         return [
             (loc, _elsewhere(model, data, errors[0]) or _either(model, errors))
@@ -281,6 +289,12 @@ def _keys_of(model: type[Settings], loc: tuple[str | int, ...]) -> tuple[str | i
     return loc
 
 
+def _key_of(error: ErrorDetails) -> tuple[str, ...]:
+    """The key that an error of a whole mapping is about, if it is about one."""
+    reason = error.get("ctx", {}).get("error")
+    return (reason.key,) if isinstance(reason, WrongKey) else ()
+
+
 def _either(model: type[Settings], errors: Sequence[ErrorDetails]) -> str:
     """The words for one value, which each member of a union may have refused for its own reason."""
     first, *others = dict.fromkeys(_words(model, error) for error in errors)
@@ -295,7 +309,8 @@ def _words(model: type[Settings], error: ErrorDetails) -> str:
     if kind == "missing":
         return "is missing; it must be given"
     if kind == "value_error":
-        return str(context["error"])
+        reason = context["error"]
+        return reason.words if isinstance(reason, WrongKey) else str(reason)
     found = f"found {shown(error['input'])}"
     if kind in WANTED:
         return f"{found}; must be {WANTED[kind]}"

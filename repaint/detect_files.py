@@ -5,14 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import torch
 
 from .errors import ConfigError, ImageError, RunError
-from .files import is_within, list_files
-from .image import DEFAULT_MAX_PIXELS, READABLE, Meta, Photo, luma, read_photo, write_mask, write_photo
+from .files import is_named, is_within, list_files
+from .image import (
+    DEFAULT_MAX_PIXELS,
+    ENDINGS,
+    READABLE,
+    Meta,
+    Photo,
+    luma,
+    of_frames,
+    read_photo,
+    write_mask,
+    write_photo,
+)
 from .stages.progress import Progress
 from .stages.scratches import Detected, ScratchesStage
 
@@ -53,6 +64,8 @@ def photos_in(source: Path, out: Path, *, probability: bool = False) -> list[tup
             same name.
         ImageError: if there is no photo.
     """
+    if is_named(out, ENDINGS):
+        raise ConfigError(f"--out {out}: is the name of a picture; a folder for the masks would be right")
     beside = (OVERLAY, PROBABILITY) if probability else (OVERLAY,)
     if not source.is_dir():
         if not source.exists():
@@ -120,7 +133,9 @@ def detect_files(
         try:
             photo = read_photo(path, max_pixels=max_pixels)
             progress = _looked(photo, path, name, stage, bar)
-            yield _written(photo, name, out / stem, progress, probability=probability)
+            found = _written(photo, name, out / stem, progress, probability=probability)
+            frames = (of_frames(photo.meta.frames),) if photo.meta.frames > 1 else ()
+            yield replace(found, notes=(*frames, *found.notes))
         except (ImageError, RunError) as e:
             yield Detection(name, flaw=str(e))
 

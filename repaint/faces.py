@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .tiling import resized
+from .tiling import off_mps, resized
 
 TEMPLATE = torch.tensor([[192.98, 239.95], [318.90, 240.19], [256.63, 314.02], [201.26, 371.41], [313.09, 371.15]])
 """The five landmarks of an aligned face of 512 px, as FFHQ aligns them (Karras et al. 2019; measured by facexlib)."""
@@ -149,12 +149,13 @@ def warped(source: Tensor, to: Similarity, height: int, width: int) -> Tensor:
     """
     h, w = source.shape[1:]
     shrunk_h, shrunk_w = (max(1, round(side * min(1.0, to.scale))) for side in (h, w))
-    small = resized(source[None], shrunk_h, shrunk_w)
-    y = torch.arange(height, device=source.device) + 0.5
-    x = torch.arange(width, device=source.device) + 0.5
+    small = resized(off_mps(source)[None], shrunk_h, shrunk_w)
+    y = torch.arange(height, device=small.device) + 0.5
+    x = torch.arange(width, device=small.device) + 0.5
     points = to.inverse(torch.stack([x.expand(height, width), y[:, None].expand(height, width)], -1))
     grid = 2 * points / points.new_tensor([w, h]) - 1
-    return F.grid_sample(small, grid[None].to(small), mode="bicubic", padding_mode="border", align_corners=False)[0]
+    seen = F.grid_sample(small, grid[None].to(small), mode="bicubic", padding_mode="border", align_corners=False)[0]
+    return seen.to(source.device)
 
 
 def _box(corners: Tensor, sides: torch.Size, margin: int) -> tuple[int, int, int, int]:

@@ -11,7 +11,7 @@ import socket
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 
@@ -164,6 +164,9 @@ def list_files(folder: str | Path, endings: tuple[str, ...]) -> list[str]:
 
     Args:
         endings: lower-case endings with their dot, '.png'; compared without regard to case.
+
+    Raises:
+        OSError: if the folder, or one below it, cannot be listed.
     """
     if is_remote(folder):
         with _remote() as remote:
@@ -171,10 +174,30 @@ def list_files(folder: str | Path, endings: tuple[str, ...]) -> list[str]:
         root = walked[0][0] if walked else ""  # as blobfile spells it: https:// has become az://
         found = [f"{at}/{name}"[len(root) + 1 :] for at, names in walked for name in names]
     else:
-        found = [Path(at, name).relative_to(folder).as_posix() for at, _, names in os.walk(folder) for name in names]
+        paths = _below(folder) if os.path.isdir(folder) else ()
+        found = [Path(path).relative_to(folder).as_posix() for path in paths]
     wanted = [f for f in found if f.lower().endswith(endings)]
     shown = (f for f in wanted if not any(part.startswith(".") for part in PurePosixPath(f).parts))
     return sorted(shown, key=lambda f: PurePosixPath(f).parts)
+
+
+def _below(folder: str | Path, around: tuple[str, ...] = ()) -> Iterator[str]:
+    """The files below a folder, also those of folders that are links; none of the hidden."""
+    here = os.path.realpath(folder)
+    if here in around:  # a link to what holds it
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                if not entry.name.startswith(".") and entry.name != "lost+found":
+                    yield from _below(entry.path, (*around, here))
+            else:
+                yield entry.path
+
+
+def is_named(path: str | Path, endings: Container[str]) -> bool:
+    """Whether a path ends as a file of these kinds does, and is no folder."""
+    return Path(path).suffix.lower() in endings and not os.path.isdir(path)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .tiling import off_mps
+
 GRID_CELLS = 512  # along the longer side at most, where holes are grouped
 CHUNK = 1 << 17  # elements of a distance field worked on at once, to stay in the cache
 
@@ -103,12 +105,8 @@ def smoothly_filled(known: Tensor, keep: Tensor) -> Tensor:
 
 
 def area_means(x: Tensor, height: int, width: int) -> Tensor:
-    """`x` (B, C, H, W) at a smaller size, each pixel the mean of its area.
-
-    By way of the CPU where an Apple GPU cannot: for sizes that do not divide (pytorch#96056).
-    """
-    there = x.cpu() if x.device.type == "mps" else x
-    return F.interpolate(there, (height, width), mode="area").to(x.device)
+    """`x` (B, C, H, W) at a smaller size, each pixel the mean of its area."""
+    return F.interpolate(off_mps(x), (height, width), mode="area").to(x.device)
 
 
 # --- distances and groups ---

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from .config import Settings
-from .errors import RunError
+from .errors import ConfigError, RunError
+from .files import is_named
 from .jobs.settings import Folders, RunConfig, Stage
 from .stages.color import Color
 from .stages.faces import Faces
@@ -186,8 +187,9 @@ def _found(photo: Photo, keep: Tensor) -> str:
     """What was found beside the mask that was given."""
     if photo.keep is None:
         return f"damage found on {100 * float((keep < 1).float().mean()):.2f} % of the photo"
-    more = (keep < 1) & (photo.keep >= 1)
-    return f"damage found on {100 * float(more.float().mean()):.2f} % of the photo, beside the mask"
+    more = float(((keep < 1) & (photo.keep >= 1)).float().mean())
+    alone = "; --no-scratches fills the mask alone" if more else ""
+    return f"damage found on {100 * more:.2f} % of the photo, beside the mask{alone}"
 
 
 def _write_stage(path: Path, stage: str, made: Photo) -> None:
@@ -218,8 +220,13 @@ def as_run(
     """The run that restores a folder of photos.
 
     Raises:
+        ConfigError: if `out` is the name of a picture.
         RunError: as `Restore.stages`.
     """
+    from .image import ENDINGS
+
+    if is_named(out, ENDINGS):
+        raise ConfigError(f"--out {out}: is the name of a picture; a folder for the results would be right")
     return RunConfig(
         images=folder,
         masks=masks,

@@ -12,7 +12,7 @@ from typing import Literal
 
 from .errors import ConfigError, ImageError, RunError
 from .files import try_writing
-from .image import DEFAULT_MAX_PIXELS, ENDINGS, Photo, check_size, read_mask, read_photo, write_photo
+from .image import DEFAULT_MAX_PIXELS, ENDINGS, Photo, check_size, of_frames, read_mask, read_photo, write_photo
 from .stages.inpaint import Inpaint
 from .stages.progress import Device, Precision, Progress
 
@@ -67,14 +67,18 @@ def result_path(out: str, photo: Path) -> Path:
     """Where the result of a photo goes: NAME.png in `out`, if that is a folder or ends with a slash.
 
     Raises:
-        ConfigError: if the ending of `out` is no format.
+        ConfigError: if the ending of `out` is no format, or NAME.png is there already: whose it is nobody said.
     """
     ending = Path(out).suffix
     if out.endswith(("/", os.sep)) or (ending.lower() not in ENDINGS and Path(out).is_dir()):
-        return Path(out) / f"{photo.stem}.png"
+        result = Path(out) / f"{photo.stem}.png"
+        if result.exists():
+            raise ConfigError(f"--out {out}: {result} is there already; name the result, --out {result} if that is it")
+        return result
     if ending.lower() not in ENDINGS:
         raise ConfigError(
-            f"--out {out}: ending {ending!r} is not a format; must be one of {', '.join(ENDINGS)}, or a folder"
+            f"--out {out}: ending {ending!r} is not a format; must be one of {', '.join(ENDINGS)}, "
+            "or a folder, which ends with a slash"
         )
     return Path(out)
 
@@ -107,6 +111,8 @@ def opened(
         check_size(ENDINGS.get(out.suffix.lower(), "png"), *(round(scale * side) for side in picture.rgb.shape[-2:]))
     except ImageError as e:
         raise ImageError(f"{out}: {e}") from None
+    if picture.meta.frames > 1:
+        say(f"{photo}: {of_frames(picture.meta.frames)}")
     for loss in _losses(picture, out):
         say(loss)
     if mask is None:

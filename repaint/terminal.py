@@ -205,7 +205,7 @@ def duration(seconds: float) -> str:
 
 def _made(status: Status) -> float:
     batch = len(status.working_on) if status.share else 0
-    return status.done + status.failed + status.share * batch
+    return min(status.done + status.failed + status.share * batch, status.total - status.skipped)
 
 
 def _rate(status: Status, began: float) -> str:

@@ -78,9 +78,18 @@ def resized(x: Tensor, height: int, width: int) -> Tensor:
     """`x` (B, C, H, W) at another size: antialiased bicubic, as Pillow does it."""
     if x.shape[-2:] == (height, width):
         return x
-    if x.device.type != "cpu" and max(x.shape[-2] / height, x.shape[-1] / width) > MOST_SHRUNK_ELSEWHERE:
-        return resized(x.cpu(), height, width).to(x.device)
-    return F.interpolate(x, (height, width), mode="bicubic", antialias=True, align_corners=False)
+    far = max(x.shape[-2] / height, x.shape[-1] / width) > MOST_SHRUNK_ELSEWHERE
+    there = x.cpu() if far else off_mps(x)
+    return F.interpolate(there, (height, width), mode="bicubic", antialias=True, align_corners=False).to(x.device)
+
+
+def off_mps(x: Tensor) -> Tensor:
+    """`x`, on the CPU if it is on an Apple GPU, where not every PyTorch we run with has every filter.
+
+    Antialiased bicubic is there from 2.8 on (pytorch#149378), grids that go on beyond a border came after 2.9
+    (pytorch#125098), and areas must divide (pytorch#96056).
+    """
+    return x.cpu() if x.device.type == "mps" else x
 
 
 class Tiled(NamedTuple):

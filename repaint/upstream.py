@@ -60,7 +60,7 @@ NO_MEANING = {
     *("use_value_logger", "value_logger", "debug"),
 }
 NO_MEANING_IN_DATA = {"drop_last", "return_dataloader", "ds_conf"}
-FOLDERS = ("srs", "lrs", "gts", "gt_keep_masks")
+FOLDERS = ("srs", "lrs", "gts", "gt_keep_masks", "output")
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def _imported(document: Document, old: dict[str, Any]) -> Imported:
     config = {
         "images": data["gt_path"],
         "masks": data["mask_path"],
-        "output": _parent(list(paths.values()), paths["srs"]),
+        "output": paths.get("output") or _parent([paths.get(key) for key in OLD_FOLDERS.values()], paths["srs"]),
         "stages": [{"inpaint": inpaint}],
         "seed": old.get("seed", 0),
         "limit": data.get("max_len"),
@@ -255,7 +255,7 @@ def _unknown(key: str, known: Iterable[str]) -> str:
     return f"unknown{hint}" if "did you mean" in hint else "unknown"
 
 
-def _parent(folders: list[str], results: str) -> str:
+def _parent(folders: list[Any], results: str) -> str:
     """The folder that holds all four, for what goes beside them; that of the results if it is none of its own."""
     try:
         parent = os.path.commonpath([f for f in folders if f])
@@ -264,18 +264,35 @@ def _parent(folders: list[str], results: str) -> str:
     return parent if os.path.normpath(parent) not in (".", "/", "..") and parent not in folders else results
 
 
+def in_old_words(document: Document, error: ConfigError) -> ConfigError:
+    """What a run of an imported config was refused with, at the line of the old key it is about."""
+    words = str(error)
+    if not words.startswith("label: "):
+        return error
+    return ConfigError(f"{document.where(('cond_y',))}: {words.replace('label', 'cond_y')}")
+
+
 def _in_old_words(document: Document, config: dict[str, Any]) -> Iterator[str]:
     """The errors of the new config, at the lines of the old keys they come from."""
     for loc, words in explained(RunConfig, config):
-        key = _old_name(loc)
+        if not loc:  # of the run as a whole: two of its folders are one
+            key, words = "paths", _with_old_folders(words)
+        else:
+            key = _old_name(loc)
         path = next((p for p in _paths(document.data, ()) if p[-1] == key), (key,))
         yield f"{document.where(path)}: {'.'.join(map(str, path))}: {words}"
 
 
+def _with_old_folders(words: str) -> str:
+    for key in OLD_FOLDERS:
+        words = words.replace(f"folders.{key}", OLD_FOLDERS[key])
+    return words
+
+
 def _old_name(loc: tuple[str | int, ...]) -> str:
     match loc:
-        case ("folders", "masks"):
-            return "gt_keep_masks"
+        case ("folders", key):
+            return OLD_FOLDERS[str(key)]
         case (*_, "classifier", "architecture", "num_res_blocks"):
             return "classifier_depth"
         case _:
@@ -291,10 +308,8 @@ OLD_NAMES = {
     "clip": "clip_denoised",
     "scale": "classifier_scale",
     "weights": "classifier_path",
-    "results": "srs",
-    "masked": "lrs",
-    "originals": "gts",
 }
+OLD_FOLDERS = {"results": "srs", "masked": "lrs", "originals": "gts", "masks": "gt_keep_masks"}
 
 
 def _paths(node: Any, at: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:

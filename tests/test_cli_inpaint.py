@@ -149,7 +149,10 @@ def test_label_may_be_random(here, settings):
 
 
 WRONG = {
-    "jump as long as the walk": (["--jump-length", 3], "--jump-length: found 3; must be below t_T, which is 3"),
+    "jump as long as the walk": (
+        ["--jump-length", 3, "--jump-n-sample", 2],
+        "--jump-length: found 3; must be below t_T, which is 3",
+    ),
     "preset beside a walk": (["--preset", "x"], "--preset: says how to walk, and so does --t-T; leave one of them out"),
     "no steps": (["--t-T", 0], "--t-T: found 0; must be greater than or equal to 1"),
     "feather alone": (["--feather-px", 2], r"--feather-px: found 2; must be at most grow_px \(0\): .*"),

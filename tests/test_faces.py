@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from repaint.faces import (
@@ -20,6 +21,8 @@ from repaint.faces import (
     softened,
     warped,
 )
+from repaint.holes import area_means
+from repaint.tiling import resized
 
 
 def smooth(height, width, seed=0):
@@ -159,3 +162,25 @@ def test_blur_is_a_gaussian():
     torch.testing.assert_close(blurred(point, 3.0)[0], expected[:, None] * expected, atol=1e-4, rtol=0.02)
     flat = torch.full((2, 9, 7), 0.3)
     torch.testing.assert_close(blurred(flat, 5.0), flat)
+
+
+# ---- on an Apple GPU
+
+
+@pytest.mark.parametrize(
+    ("act", "shape"),
+    [
+        (lambda x: warped(x, Similarity(0.4, 0), 5, 7), (3, 20, 30)),
+        (lambda x: resized(x, 5, 7), (1, 3, 20, 30)),
+        (lambda x: area_means(x, 5, 7), (1, 3, 20, 30)),
+    ],
+    ids=["warped", "resized", "area_means"],
+)
+def test_filters_that_an_apple_gpu_may_lack_are_asked_of_the_cpu(monkeypatch, act, shape):
+    asked = []
+    for name in ("interpolate", "grid_sample"):
+        filtered = getattr(F, name)
+        monkeypatch.setattr(F, name, lambda x, *a, f=filtered, **k: (asked.append(x.device.type), f(x, *a, **k))[1])
+    with FakeTensorMode():
+        assert act(torch.empty(shape, device="mps")).device.type == "mps"
+    assert set(asked) == {"cpu"}

@@ -87,6 +87,32 @@ def test_a_listing_below_a_hidden_folder_is_not_empty(tmp_path):
     assert files.list_files(tmp_path / ".cache", ENDINGS) == ["a.png"]
 
 
+def test_a_listing_follows_links_to_folders_but_not_in_circles(tmp_path):
+    files.write_bytes(tmp_path / "here" / "a.png", b"")
+    files.write_bytes(tmp_path / "there" / "b.png", b"")
+    (tmp_path / "here" / "more").symlink_to(tmp_path / "there")
+    (tmp_path / "there" / "back").symlink_to(tmp_path / "here")
+    assert files.list_files(tmp_path / "here", ENDINGS) == ["a.png", "more/b.png"]
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error_unless_it_is_hidden(tmp_path, monkeypatch):
+    for name in ("a.png", "shut/b.png", ".hidden/c.png", "lost+found/d.png"):
+        files.write_bytes(tmp_path / name, b"")
+    scandir = os.scandir
+
+    def refusing(folder):
+        if str(folder) != str(tmp_path):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(PermissionError):
+        files.list_files(tmp_path, ENDINGS)
+    (tmp_path / "shut" / "b.png").unlink()
+    (tmp_path / "shut").rmdir()
+    assert files.list_files(tmp_path, ENDINGS) == ["a.png"]
+
+
 @pytest.mark.parametrize(
     ("folder", "parts", "joined"),
     [

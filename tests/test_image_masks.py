@@ -112,4 +112,6 @@ def test_a_photo_is_no_mask_unless_masks_are_soft():
     photo = np.linspace(0, 255, 400).reshape(20, 20)
     with pytest.raises(ImageError, match=r"m\.png: looks like a photo: 9\d % of it is grey"):
         decode_mask(mask_bytes(photo), "m.png")
-    assert decode_mask(mask_bytes(photo), "m.png", soft=True).keep.shape == (1, 20, 20)
+    soft = decode_mask(mask_bytes(photo), "m.png", soft=True)
+    assert soft.keep.shape == (1, 20, 20)
+    assert [doubt.endswith("% of it is grey, and is taken for weights") for doubt in soft.warnings] == [True]

@@ -17,6 +17,7 @@ from repaint.diffusion import NetworkPrior, linear_schedule
 from repaint.errors import RunError, WeightsError
 from repaint.stages.mending import Mender
 from repaint.weights.load import load_prior
+from repaint.weights.menders import load_mender
 
 from . import tiny
 from .command import read
@@ -191,6 +192,27 @@ def test_script_fills_measures_and_goes_on_where_it_stopped(folders):
     assert np.abs(read(lost) - before).max() <= 1  # by itself, not in a batch
     assert {p for p, when in written.items() if p.stat().st_mtime_ns != when} == {lost}
     assert called(folders, "--table-only") == whole
+
+
+def test_methods_are_told_apart_by_all_that_makes_their_fills(folders):
+    def names(*words: str) -> set[str]:
+        called(folders, "--masks", "half", "--count", "1", "--fill-only", *words)
+        made = {path.parent.parent for path in (folders / "out").rglob("*.png")} - before
+        before.update(made)
+        return {path.name for path in made}
+
+    before = set()
+    (plain,) = names()
+    mender = load_mender("mender").sha256[:6]
+    for words, said in (
+        (["--precision", "bfloat16"], "bfloat16"),
+        (["--device-noise"], "device noise"),
+        (["--mender", "mender"], mender),
+    ):
+        (name,) = names(*words)
+        assert said in name.replace("-", " ")
+        assert said not in plain
+    assert plain.endswith("-3-1-2-5-calls")
 
 
 @pytest.mark.parametrize("mix", [0.0, 0.25])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def refused(folder: Path, output: str = "out", **changed) -> str:
         ({"samples": 2}, "samples is 1 there, 2 here"),
         ({"format": "tiff"}, "format is png there, tiff here"),
         ({"hole": "white"}, "hole is black there, white here"),
-        ({"precision": "float16"}, "precision is float32 there, float16 here"),
+        ({"precision": "bfloat16"}, "precision is float32 there, bfloat16 here"),
         ({"folders": {"masks": "m"}}, "folders.masks is null there, m here"),
         ({"inpaint": {"clip": False}}, "stages[0].inpaint.clip is true there, false here"),
         (
@@ -63,6 +64,7 @@ def test_results_of_other_settings_are_refused_by_the_key_that_differs(finished,
         {"limit": 1},
         {"offset": 1},
         {"device": "auto"},
+        {"precision": "float16"},  # float32 on a CPU
         {"workers": 1},
         {"max_megapixels": 1.0},
         {"inpaint": {"weights_dir": "elsewhere"}},
@@ -80,6 +82,43 @@ def test_settings_that_no_picture_depends_on_may_change(finished, speed):
 def test_an_output_folder_that_was_moved_goes_on(finished):
     (finished / "out").rename(finished / "moved")
     assert run(config(finished, "moved")).skipped == 2
+
+
+def test_photos_and_masks_that_were_moved_go_on(finished):
+    before = results(finished / "out")
+    for kind in ("images", "masks"):
+        (finished / kind).rename(finished / f"new {kind}")
+    places = {kind: f"{finished}/new {kind}/" for kind in ("images", "masks")}
+    assert run(config(finished, **places)).skipped == 2
+    assert results(finished / "out") == before
+
+
+@pytest.mark.parametrize("names", [("a.png", "b.png"), ("c.png",)])
+def test_results_of_other_photos_are_refused(finished, names):
+    other = dataset(finished / "other", *names, shape=(20, 24))
+    words = refused(finished, images=str(other / "images"), masks=str(other / "masks"))
+    assert words == (
+        "DIR/out: holds results of other settings (images is DIR/images there, DIR/other/images here and 1 more); "
+        "choose another output"
+    )
+
+
+def test_a_run_goes_on_without_the_pictures_of_its_report(finished):
+    before = results(finished / "out")
+    shutil.rmtree(finished / "out" / "report")
+    assert run(config(finished)).skipped == 2
+    assert results(finished / "out") == {name: data for name, data in before.items() if "report/" not in name}
+
+
+def test_a_folder_beside_the_results_is_made_again(tmp_path):
+    dataset(tmp_path, "a.png", "b.png")
+    more = {"masked": str(tmp_path / "masked"), "masks": str(tmp_path / "found")}
+    run(config(tmp_path, folders=more))
+    before = results(tmp_path / "masked")
+    (tmp_path / "masked" / "a.png").unlink()
+    report = run(config(tmp_path, folders=more))
+    assert (report.done, report.skipped) == (1, 1)
+    assert results(tmp_path / "masked") == before
 
 
 def test_results_of_other_weights_are_refused(finished):

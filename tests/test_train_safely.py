@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import count
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from repaint import RunError
 from repaint.locks import alone_in
 from repaint.train import loop
 from repaint.train.prior import PriorTask, train_prior
+from repaint.train.processes import accelerator_of
 
 from .test_train_prior import config, photos  # noqa: F401
 
@@ -38,6 +40,29 @@ def test_best_weights_that_could_not_be_written_are_written_by_the_next_start(co
             train_prior(c)
     train_prior(c)
     assert (Path(c.output) / "best.safetensors").exists()
+
+
+def test_a_process_that_has_trained_trains_again_in_another_precision_and_on_another_device(config, monkeypatch):  # noqa: F811
+    train_prior(config())
+    train_prior(config("more", precision="bfloat16"))
+    monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", "meta")
+    assert accelerator_of(config(device="auto")).device.type == "meta"
+
+
+def test_a_process_of_many_that_cannot_change_says_why(config, monkeypatch):  # noqa: F811
+    accelerator_of(config())
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    with pytest.raises(RunError, match=r"^device: cpu, precision: bfloat16: [^\n]* already been initialized"):
+        accelerator_of(config(precision="bfloat16"))
+
+
+def test_what_another_process_cannot_read_is_told_and_remembered_too(config, monkeypatch):  # noqa: F811
+    told = []
+    monkeypatch.setattr(loop, "gather_object", lambda mine: [*mine, {"bad.png": "no image"}])
+    c = config()
+    train_prior(c, told.append)
+    assert [s.remark for s in told if s.remark] == ["bad.png: skipped, cannot be read as an image: no image"]
+    assert json.loads(Path(c.output, "data.json").read_text())["skipped"] == {"bad.png": "no image"}
 
 
 @pytest.mark.parametrize("batch", [1, 2, 4, 8])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from . import published, tiny
 from .command import called, read
@@ -95,6 +96,16 @@ def test_masks_are_soft_where_resizing_made_them(tmp_path):
     config, unet, _ = prepared(tmp_path, {})
     soft = {name: bool(((f.keep > 0) & (f.keep < 1)).any()) for name, f in published.made(config, unet)}
     assert soft == {"a.png": False, "b.png": True, "c.png": True, "d.png": True}
+
+
+def test_mask_may_be_of_another_size_than_its_photo(tmp_path):
+    config, *networks = prepared(tmp_path, {})
+    for path in (tmp_path / "gt_keep_masks").iterdir():
+        Image.open(path).resize((tiny.SIZE, tiny.SIZE), Image.Resampling.NEAREST).save(path)
+    code, _, lines = called("run", config)
+    assert (code, lines[-1].split(" in ")[0]) == (0, "repaint: 4 done")
+    for name, theirs in published.made(config, *networks):
+        assert_as_published(tmp_path, name, theirs)
 
 
 def test_test_py_takes_a_published_config(tmp_path):

@@ -235,6 +235,16 @@ def test_value_that_cannot_be_is_one_line_with_the_old_key(case):
     assert FACE.replace(f"\n{old}", f"\n{new}").splitlines()[int(where[8:]) - 1].strip().startswith(f"{named}:")
 
 
+def test_two_folders_that_are_one_are_named_by_the_old_keys():
+    folder = yaml.safe_load(FACE)["data"]["eval"].popitem()[1]["paths"]["srs"]
+    (line,) = said_of(FACE, f"{SET}.paths.gts={folder}")
+    assert line.endswith(f"paths: found one folder, {folder}, as srs and gts; each needs its own")
+
+
+def test_output_is_where_the_files_beside_the_results_go():
+    assert imported(Document(FACE, "old.yml").override([f"{SET}.paths.output=o"])).config.output == "o"
+
+
 def test_class_that_is_not_said_is_asked_for_by_its_key():
     text = FACE.replace("class_cond: false", "class_cond: true", 1)
     (line,) = said_of(text)
@@ -291,6 +301,14 @@ def test_walk_longer_than_the_chain_is_one_line(tmp_path):
     said = called("run", published.config(tmp_path, timestep_respacing="5000"))
     assert said.code == 2
     assert said.error.startswith("timestep_respacing: ")
+
+
+def test_class_that_the_weights_do_not_know_is_named_by_its_key(tmp_path):
+    published.photos(tmp_path, names=("a.png",))
+    torch.save(tiny.oracle_unet().state_dict(), tmp_path / "unet.pt")
+    said = called("run", published.config(tmp_path, class_cond=True, cond_y=7))
+    assert said.code == 2
+    assert re.fullmatch(r"\S+old\.yml:\d+: cond_y: \S+ knows no classes; leave cond_y out", said.error)
 
 
 def test_override_of_an_old_key_is_named_in_its_error(tmp_path):

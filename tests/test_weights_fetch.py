@@ -6,11 +6,13 @@ import shutil
 import socket
 import threading
 from dataclasses import replace
+from http.client import HTTPResponse
 from types import SimpleNamespace
 
 import pytest
 
 from repaint.errors import WeightsError
+from repaint.locks import alone_in
 from repaint.weights import store
 from repaint.weights.catalog import Url
 from repaint.weights.store import fetch, is_present
@@ -192,6 +194,35 @@ def test_silent_server_is_not_waited_for_for_ever(server, entry, tmp_path, monke
     server.go.clear()
     with pytest.raises(WeightsError, match=r"0 of 5,120,000 bytes came, then timed out"):
         fetch(entry, tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN])
+def test_network_that_goes_away_is_no_fault_of_the_disk_and_is_tried_again(
+    server, entry, tmp_path, monkeypatch, number
+):
+    read, broken, said = HTTPResponse.read, [number], []
+
+    def reading(response, *size):
+        if broken and response.length < len(BYTES):
+            raise OSError(number, os.strerror(broken.pop()))
+        return read(response, *size)
+
+    monkeypatch.setattr(HTTPResponse, "read", reading)
+    assert fetch(entry, tmp_path, say=said.append).read_bytes() == BYTES
+    assert f"then [Errno {number}] {os.strerror(number)}; trying again" in said[-1]
+
+
+@pytest.mark.filterwarnings("ignore:flock not supported")
+def test_a_mount_without_flock_will_do(server, entry, tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def missing(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    assert fetch(entry, tmp_path).read_bytes() == BYTES
+    with alone_in(str(tmp_path)):
+        pass
 
 
 def test_folder_that_cannot_be_is_one_line(server, entry, tmp_path):

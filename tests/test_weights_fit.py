@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from repaint.errors import ConfigError, WeightsError
 from repaint.stages.inpaint import Inpaint
+from repaint.weights.files import sha256_of_state
 from repaint.weights.load import load_prior
 
 from . import tiny
@@ -100,3 +101,18 @@ def test_a_prior_of_latents_is_refused(diffusers_folder):
     (diffusers_folder / "vqvae").mkdir()
     with pytest.raises(WeightsError, match="is a prior of latents"):
         load_prior(str(diffusers_folder))
+
+
+def test_hash_of_a_folder_is_of_its_model_alone(diffusers_folder):
+    first = sha256_of_state(diffusers_folder)
+    (diffusers_folder / ".git").mkdir()
+    for name in ("notes.txt", ".git/index", ".git/config.json", "unet/.config.json"):
+        (diffusers_folder / name).write_text("seen by nobody")
+    assert sha256_of_state(diffusers_folder) == first
+    scheduler = diffusers_folder / "scheduler"
+    told = (scheduler / "scheduler_config.json").read_text()
+    (scheduler / "scheduler_config.json").write_text(told.replace("0.02", "0.01"))
+    changed = sha256_of_state(diffusers_folder)
+    (scheduler / "scheduler_config.json").write_text(told)
+    scheduler.rename(diffusers_folder / "other")
+    assert len({first, changed, sha256_of_state(diffusers_folder)}) == 3

@@ -7,9 +7,9 @@
 What a file says beside its pixels (ICC profile, EXIF, dpi, bits, grey) travels in `Photo.meta`.
 """
 
-from repaint.image.fitting import centre_cropped
+from repaint.image.fitting import centre_cropped, centre_cropped_mask
 from repaint.image.masks import decode_mask, encode_mask, read_mask, write_mask
-from repaint.image.photo import DEFAULT_MAX_PIXELS, ENDINGS, FORMATS, READABLE, MaskImage, Meta, Photo, luma
+from repaint.image.photo import DEFAULT_MAX_PIXELS, ENDINGS, FORMATS, READABLE, MaskImage, Meta, Photo, luma, of_frames
 from repaint.image.reading import decode_photo, read_photo
 from repaint.image.writing import check_size, encode_photo, write_photo
 
@@ -22,12 +22,14 @@ __all__ = [
     "Meta",
     "Photo",
     "centre_cropped",
+    "centre_cropped_mask",
     "check_size",
     "decode_mask",
     "decode_photo",
     "encode_mask",
     "encode_photo",
     "luma",
+    "of_frames",
     "read_mask",
     "read_photo",
     "write_mask",

@@ -17,14 +17,20 @@ def centre_cropped(photo: Photo, size: int) -> Photo:
 
     As the published code prepares its images (and guided-diffusion before it): halved by averaging while the short
     side is at least twice `size`, bicubic to `size`, cut. A mask goes the same way and so becomes soft: float weights.
+    What has been cut so stays as it is.
     """
     keep = photo.keep
     meta = dataclasses.replace(photo.meta, bits=8, grey=False)
     return Photo(
         rgb=_from_pixels(_middle(_to_image(photo.rgb), size)),
-        keep=None if keep is None else _from_pixels(_middle(_to_image(keep.float()), size)),
+        keep=None if keep is None else centre_cropped_mask(keep, size),
         meta=meta,
     )
+
+
+def centre_cropped_mask(keep: Tensor, size: int) -> Tensor:
+    """The middle square (1, size, size) of a mask (1, H, W), which may be of another size than its photo."""
+    return _from_pixels(_middle(_to_image(keep.float()), size))
 
 
 def _to_image(planes: Tensor) -> Image.Image:

@@ -37,7 +37,7 @@ def decode_mask(
 
     Raises:
         ImageError: as `decode_photo`; and if the picture is transparent anywhere, for its colours there were never
-            seen, or is grey for the most part and not meant to be soft: a photo.
+            seen, or is grey for the most part: a photo. One that is meant to be soft then has a doubt.
     """
     picture = decode_photo(data, name, max_pixels=max_pixels)
     if picture.alpha is not None and bool((picture.alpha < 0.5).any()):
@@ -45,11 +45,13 @@ def decode_mask(
             f"{name}: is transparent in part, and what is below cannot be seen; a mask without transparency, "
             "white and black alone, would be right"
         )
-    light = luma(picture.rgb).clamp(0, 1)
-    if not soft and (grey := _grey_share(light)) > MOSTLY:
-        raise ImageError(f"{name}: looks like a photo: {100 * grey:.0f} % of it is grey; a mask is white and black")
+    light, doubts = luma(picture.rgb).clamp(0, 1), []
+    if (grey := _grey_share(light)) > MOSTLY:
+        looks = f"{name}: looks like a photo: {100 * grey:.0f} % of it is grey"
+        if not soft:
+            raise ImageError(f"{looks}; a mask is white and black")
+        doubts.append(f"{looks}, and is taken for weights")
     is_kept = (light >= 0.5) if hole == "black" else (light < 0.5)
-    doubts = []
     if _looks_inverted(is_kept):
         other = "white" if hole == "black" else "black"
         doubts.append(

@@ -46,6 +46,7 @@ class Notes(NamedTuple):
     icc: bytes | None = None
     exif: bytes | None = None
     dpi: tuple[float, float] | None = None
+    frames: int = 1
 
 
 def notes_of_info(info: Mapping[Any, Any], kind: str) -> Notes:

@@ -34,6 +34,12 @@ class Meta:
     icc: bytes | None = None
     exif: bytes | None = None  # begins with b"Exif\0\0"; its orientation is 1
     dpi: tuple[float, float] | None = None
+    frames: int = 1  # pages or frames in the file, of which this is the first
+
+
+def of_frames(frames: int) -> str:
+    """What to say of a file with several pages or frames."""
+    return f"holds {frames} pages or frames; the first is read, and no other"
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from repaint.errors import ImageError
@@ -25,6 +26,7 @@ from repaint.files import read_bytes
 from repaint.image.metadata import Notes, fitting_icc, notes_of_info, notes_of_tiff, tiff_tags, upright
 from repaint.image.photo import DEFAULT_MAX_PIXELS, Meta, Photo
 
+LIMIT = "max_megapixels, --max-megapixels"  # who sets it
 # Pillow's `Image.open` warns of large pictures by a limit of its own, which is one for the whole process.
 # Opened by these classes a file meets our limit alone, and no other decoder.
 PILLOW: dict[str, Callable[[io.BytesIO], ImageFile]] = {
@@ -77,7 +79,8 @@ def decode_photo(data: bytes, name: str, *, max_pixels: int = DEFAULT_MAX_PIXELS
         raise ImageError(f"{name}: {error}") from None
     except Image.DecompressionBombError:  # WebP alone, before its size can be asked for
         limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
-        raise ImageError(f"{name}: has more megapixels than the limit of {limit / 1e6} (max_megapixels)") from None
+        words = f"has more megapixels than the limit of {limit / 1e6} ({LIMIT})"
+        raise ImageError(f"{name}: {words}") from None
     except MemoryError:
         raise ImageError(f"{name}: out of memory: it does not fit") from None
     except Exception as error:  # decoders raise whatever the damage makes them raise
@@ -110,6 +113,7 @@ def _photo(samples: np.ndarray, notes: Notes, kind: str) -> Photo:
         icc=fitting_icc(notes.icc, grey=grey),
         exif=notes.exif,
         dpi=notes.dpi,
+        frames=notes.frames,
     )
     rgb = planes[:1].repeat(3, 1, 1) if grey else planes[:3].clone()
     return Photo(rgb, alpha=planes[-1:].clone() if has_alpha else None, meta=meta)
@@ -144,7 +148,7 @@ def _decode(data: bytes, kind: str, max_pixels: int) -> tuple[np.ndarray, Notes]
     image = PILLOW[kind](io.BytesIO(data))
     _check_size(*image.size, max_pixels)
     samples = _pillow_samples(image)
-    return samples, notes_of_info(image.info, kind)
+    return samples, notes_of_info(image.info, kind)._replace(frames=getattr(image, "n_frames", 1))
 
 
 def _decode_png(data: bytes, max_pixels: int) -> tuple[np.ndarray, Notes]:
@@ -177,7 +181,14 @@ def _decode_tiff(data: bytes, max_pixels: int) -> tuple[np.ndarray, Notes]:
     samples, _ = _vips_samples(data)
     if 338 in tags and _largest(tags[338]) == 0:  # a channel of unknown meaning is not alpha
         samples = samples[..., : 1 if samples.shape[2] <= 2 else 3]
-    return samples, notes_of_tiff(tags)
+    return samples, notes_of_tiff(tags)._replace(frames=_pages(data))
+
+
+def _pages(data: bytes) -> int:
+    try:
+        return TiffImageFile(io.BytesIO(data)).n_frames
+    except Exception:  # kinds of pixels that Pillow does not know
+        return 1
 
 
 def _ends_before_its_pixels(data: bytes, tags: Image.Exif) -> bool:
@@ -201,8 +212,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         raise ImageError(f"is {width} x {height} pixels; at least one would be right")
     if width * height > max_pixels:
         raise ImageError(
-            f"has {width * height / 1e6:.1f} megapixels ({width} x {height}); "
-            f"the limit is {max_pixels / 1e6} (max_megapixels)"
+            f"has {width * height / 1e6:.1f} megapixels ({width} x {height}); the limit is {max_pixels / 1e6} ({LIMIT})"
         )
 
 

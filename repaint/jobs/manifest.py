@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -53,6 +54,17 @@ def is_done(records: Records, name: str, sample: int, fingerprint: str) -> bool:
     """Whether a sample of an image was made, of the very same everything."""
     record = records.get((name, sample))
     return record is not None and record.status == "done" and record.fingerprint == fingerprint
+
+
+def names(folder: str) -> set[str]:
+    """The images of which the manifest in a folder has records, if there is one; what is no record is passed over."""
+    found = set()
+    for name in (NAME, LATEST):
+        path = files.join(folder, name)
+        for line in files.read_bytes(path).split(b"\n") if files.exists(path) else ():
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                found.add(json.loads(line)["name"])
+    return found
 
 
 class Ledger(Protocol):

@@ -14,7 +14,7 @@ from ..errors import RunError
 from ..image import ENDINGS, Meta, Photo, encode_mask, encode_photo, luma
 from ..report import Row
 from ..tiling import resized
-from .manifest import Record
+from .manifest import Record, names
 from .opening import CONFIG_NAME
 from .pairing import Item
 from .settings import RunConfig
@@ -89,7 +89,7 @@ class Outputs:
                     raise RunError(f"output: {result} is read by this run and would be overwritten; choose another")
 
     def refuse_files_of_others(self, items: Sequence[Item]) -> None:
-        """Nothing, if no result would overwrite a file that is not of this run: none that the report knows.
+        """Nothing, if no result would overwrite a file that is not of this run: of none the manifest or report knows.
 
         Raises:
             RunError: otherwise.
@@ -106,21 +106,29 @@ class Outputs:
         }
         shown = files.join(self.config.output, "report")
         ours = set(files.list_files(shown, (".jpg",))) if there and files.is_dir(shown) else set()
+        recorded = names(self.config.output) if there else set()
         for item in items:
-            if _thumbnail_name(item, "input").removeprefix("report/") in ours:
+            if item.name in recorded or _thumbnail_name(item, "input").removeprefix("report/") in ours:
                 continue
             for result in self._written(item):
                 if result in there:
                     raise RunError(f"{result}: is there already, and of no run; choose another output")
 
+    def are_there(self, item: Item, sample: int) -> bool:
+        """Whether all that is written of a sample is, but for the report's pictures; what is empty is not there."""
+        return all(files.has_content(path) for path in self._of_sample(item, sample))
+
     def _written(self, item: Item) -> Iterator[str]:
         """The pictures that are written of an item, but for the report's."""
-        more = self.config.folders
         for sample in range(self.config.samples):
-            yield self.path(item, sample)
-            if more.stages is not None:
-                for place, stage in enumerate(self.config.stages[:-1], 1):
-                    yield self._stage_path(more.stages, place, stage.name, self._name(item, sample))
+            yield from self._of_sample(item, sample)
+
+    def _of_sample(self, item: Item, sample: int) -> Iterator[str]:
+        more = self.config.folders
+        yield self.path(item, sample)
+        if more.stages is not None:
+            for place, stage in enumerate(self.config.stages[:-1], 1):
+                yield self._stage_path(more.stages, place, stage.name, self._name(item, sample))
         for folder in (more.masked, more.originals, more.masks):
             if folder is not None:
                 yield files.join(folder, f"{item.stem}.png")

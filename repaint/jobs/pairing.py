@@ -95,7 +95,8 @@ def _by_stem(images: Sequence[str], masks: Sequence[str], config: RunConfig) -> 
             raise RunError(words)
         remarks.append(f"{words}: there the damage that is found is filled, and no more")
     stems = {_stem(name) for name in images}
-    spare = [mask for mask in masks if _stem(mask) not in stems]
+    of_detect = {f"{stem}{more}" for stem in stems for more in ("_overlay", "_probability")}  # beside its masks
+    spare = [mask for mask in masks if _stem(mask) not in stems and _stem(mask) not in of_detect]
     if spare:
         remarks.append(f"{_names(spare)} of {config.masks} {_have(spare)} no image and {_are(spare)} not used")
     return [found.get(_stem(name)) for name in images], remarks
@@ -114,7 +115,7 @@ def _listed(place: str | None, key: str) -> list[str]:
         if files.exists(place):
             return [PurePosixPath(place).name]
     except OSError as e:
-        raise RunError(f"{key}: {place} cannot be listed: {e.strerror or e}") from None
+        raise RunError(f"{key}: {e.filename or place} cannot be listed: {e.strerror or e}") from None
     raise RunError(f"{key}: {place} does not exist")
 
 

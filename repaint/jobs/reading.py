@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from .. import files
 from ..errors import ImageError
-from ..image import Photo, decode_mask, decode_photo
+from ..image import Photo, centre_cropped, centre_cropped_mask, decode_mask, decode_photo, of_frames
 from .pairing import Item
 from .settings import RunConfig
 
@@ -27,7 +28,7 @@ class Loaded:
     Attributes:
         content: hashes of the bytes of the image and of the mask.
         photo: None if all its samples were done already, or if it cannot be read.
-        remarks: doubts about the mask.
+        remarks: doubts about the mask, and what is not read of the image.
         flaw: why it cannot be read.
     """
 
@@ -38,34 +39,58 @@ class Loaded:
     flaw: str | None = None
 
 
-def load(item: Item, config: RunConfig, is_done: Callable[[Item, tuple[str, str]], bool]) -> Loaded:
-    """The photo of an item with its mask; not decoded if `is_done` says so of the hashes of its files."""
+def load(
+    item: Item, config: RunConfig, is_done: Callable[[Item, tuple[str, str]], bool], crop_px: int | None = None
+) -> Loaded:
+    """The photo of an item with its mask; not decoded if `is_done` says so of the hashes of its files.
+
+    Args:
+        crop_px: side of the middle squares that both are cut to, each in its own size (`image.centre_cropped`).
+    """
     try:
-        image, mask = _bytes(item.image), _bytes(item.mask) if item.mask is not None else b""
+        image, mask = read(item)
     except ImageError as e:
         return Loaded(item, ("", ""), flaw=str(e))
-    content = (hashlib.sha256(image).hexdigest(), hashlib.sha256(mask).hexdigest())
+    content = hashes(image, mask)
     if is_done(item, content):
         return Loaded(item, content)
     inpaint = config.inpaint
     limit = round(config.max_megapixels * 1e6)
     try:
         photo = decode_photo(image, item.image, max_pixels=limit)
+        remarks = (f"{item.name}: {of_frames(photo.meta.frames)}",) if photo.meta.frames > 1 else ()
+        if crop_px is not None:
+            photo = centre_cropped(photo, crop_px)
         if item.mask is None:
-            return Loaded(item, content, photo)
-        soft, as_read = (inpaint.fit == "crop", inpaint.soft_masks) if inpaint is not None else (False, False)
-        read = decode_mask(mask, item.mask, hole=config.hole, soft=soft, max_pixels=limit)
-        keep = read.keep if as_read or not soft else read.keep >= 0.5
-        _check_sizes(item, photo, keep.shape, cropped=soft)
+            return Loaded(item, content, photo, remarks)
+        soft = inpaint is not None and inpaint.fit == "crop" and inpaint.soft_masks
+        found = decode_mask(mask, item.mask, hole=config.hole, soft=soft, max_pixels=limit)
+        keep = found.keep if crop_px is None else centre_cropped_mask(found.keep, crop_px)
+        _check_sizes(item, photo, keep)
+        photo = replace(photo, keep=keep)
     except ImageError as e:
         return Loaded(item, content, flaw=str(e))
-    return Loaded(item, content, replace(photo, keep=keep), read.warnings)
+    return Loaded(item, content, photo, (*remarks, *found.warnings))
+
+
+def read(item: Item) -> tuple[bytes, bytes]:
+    """What the files of an image and of its mask hold."""
+    return _bytes(item.image), _bytes(item.mask) if item.mask is not None else b""
+
+
+def hashes(image: bytes, mask: bytes) -> tuple[str, str]:
+    return hashlib.sha256(image).hexdigest(), hashlib.sha256(mask).hexdigest()
 
 
 def read_ahead(
-    items: Iterable[Item], config: RunConfig, is_done: Callable[[Item, tuple[str, str]], bool], *, ahead: int
+    items: Iterable[Item],
+    config: RunConfig,
+    is_done: Callable[[Item, tuple[str, str]], bool],
+    *,
+    ahead: int,
+    crop_px: int | None = None,
 ) -> Iterator[Loaded]:
-    """All items, in order, each loaded by a thread before it is asked for.
+    """All items, in order, each loaded (`load`) by a thread before it is asked for.
 
     At most `ahead` wait in memory, and no more when they have `AHEAD_PIXELS`: one a thread may then still come.
     """
@@ -79,7 +104,7 @@ def read_ahead(
 
         def loaded(nth: int, item: Item) -> Loaded:
             room.enter(nth)
-            found = load(item, config, is_done)
+            found = load(item, config, is_done, crop_px)
             room.holds(_pixels(found))
             return found
 
@@ -141,7 +166,7 @@ def _bytes(path: str) -> bytes:
         raise ImageError(f"{path}: cannot be read: {e.strerror or e}") from None
 
 
-def _check_sizes(item: Item, photo: Photo, mask: Sequence[int], *, cropped: bool) -> None:
-    (_, H, W), (_, h, w) = photo.rgb.shape, mask
-    if not cropped and (h, w) != (H, W):
+def _check_sizes(item: Item, photo: Photo, keep: Tensor) -> None:
+    (_, H, W), (_, h, w) = photo.rgb.shape, keep.shape
+    if (h, w) != (H, W):
         raise ImageError(f"{item.mask}: the mask is {w} x {h} px, its photo {W} x {H}; they must be of one size")

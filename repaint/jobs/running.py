@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from .. import files, report
+from .. import report
 from ..config import resolved
 from ..errors import ImageError, RepaintError, RunError, RunStopped
 from ..image import Photo
@@ -110,7 +110,7 @@ def run(config: RunConfig, watch: Watch = lambda status: None) -> Report:
     except OSError as e:
         raise RunError(f"{config.output}: cannot be looked at: {e.strerror or e}") from None
     with alone_in(config.output):
-        manifest = opened(config)
+        manifest = opened(config, items)
         processes = crew.size(config, items, manifest)
         running = Running(config, manifest, watch, shared=processes > 1)
         others = {r.weights for r in manifest.records.values() if r.status == "done"} - {running.weights}
@@ -181,9 +181,13 @@ class Running:
     def _batches(self, items: Iterable[Item]) -> Iterator[list[Shot]]:
         """What is still to be made, some photos at a time; failures to read are recorded on the way."""
         batch: list[Shot] = []
-        for loaded in read_ahead(items, self.config, self._all_done, ahead=self.batch_size + self.config.workers):
+        first, inpaint = next(iter(self.pipeline.stages.values())), self.config.inpaint
+        cropped = inpaint is not None and inpaint.fit == "crop"
+        crop_px = first.size if isinstance(first, InpaintStage) and cropped else None
+        ahead = self.batch_size + self.config.workers
+        for loaded in read_ahead(items, self.config, self._all_done, ahead=ahead, crop_px=crop_px):
             for remark in loaded.remarks:
-                self.say(f"{loaded.item.mask}: {remark}" if str(loaded.item.mask) not in remark else remark)
+                self.say(remark)
             for sample in range(self.config.samples):
                 shot = self._shot(loaded, sample)
                 if loaded.flaw is not None:
@@ -302,7 +306,7 @@ class Running:
     def _is_done(self, item: Item, sample: int, fingerprint: str) -> bool:
         path = self.outputs.path(item, sample)
         try:
-            return self.ledger.is_done(item.name, sample, fingerprint) and files.has_content(path)
+            return self.ledger.is_done(item.name, sample, fingerprint) and self.outputs.are_there(item, sample)
         except OSError as e:
             raise RunStopped(f"{path}: cannot be looked at: {e.strerror or e}") from None
 
@@ -320,7 +324,7 @@ class Running:
             title=Path(self.config.output).name,
             settings_yaml=resolved(self.config),
             rows=rows,
-            device=f"{self.device}, {platform.machine()}",
+            device=f"{self.device}, {platform.machine()}, {self.settings['precision']}",
             seconds=time.monotonic() - self.began,
             version=_version(),
             weights="\n".join(f"{name}, sha256 {sha256}" for name, sha256 in self.pipeline.weights.items()),

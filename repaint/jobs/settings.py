@@ -24,6 +24,8 @@ from ..stages.upscale import Upscale
 
 SPEED_ONLY = ("limit", "offset", "batch_size", "device", "processes", "workers", "max_megapixels")
 """Keys of a run that change no picture, but for the last bits where kernels sum in another order."""
+PLACES = ("images", "masks", "pair", "output")
+"""Keys that say where a run's files are: what is in them counts, for each photo by itself."""
 
 
 class Stage(Settings):
@@ -152,9 +154,15 @@ class RunConfig(Settings):
         return next((stage.inpaint for stage in self.stages if stage.inpaint is not None), None)
 
     def what_makes_pictures(self) -> dict[str, Any]:
-        """The settings that a picture depends on."""
-        said = self.model_dump(mode="json", exclude={*SPEED_ONLY, "output"})
+        """The settings that a picture depends on, `precision` as it serves on the device.
+
+        Raises:
+            ConfigError: if the device is not there.
+        """
+        from ..stages.device import prepared
+
+        said = self.model_dump(mode="json", exclude={*SPEED_ONLY, *PLACES})
         for stage in said["stages"]:
             for settings in stage.values():
                 settings.pop("weights_dir", None)
-        return said
+        return {**said, "precision": prepared(self.device, self.precision)[1]}

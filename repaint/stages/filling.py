@@ -15,7 +15,7 @@ from ..diffusion import Denoiser, Guided, Noise, image_by_image
 from ..errors import ConfigError
 from ..holes import feathered, grown
 from ..image import Photo, centre_cropped
-from ..weights.load import load_classifier, load_prior
+from ..weights.load import LoadedPrior, load_classifier, load_prior
 from ..weights.menders import load_mender
 from .device import device_name, prepared
 from .frugal import FewerAtOnce
@@ -28,15 +28,19 @@ from .toning import Tone, is_toned, tone_of
 STREAM = 0x9E3779B97F4A7C15  # between the seeds of a photo's canvases; odd, so that no two meet
 
 
-def built(settings: Inpaint, device: Device, precision: Precision, batch_size: int) -> InpaintStage:
-    """The stage of these settings, its weights loaded."""
+def built(
+    settings: Inpaint, device: Device, precision: Precision, batch_size: int, loaded: LoadedPrior | None = None
+) -> InpaintStage:
+    """The stage of these settings, its weights loaded, but for a prior that is."""
     at, precision, slow = prepared(device, precision)
-    name, remarks = settings.chosen_prior()
+    name, remarks = settings.chosen_prior() if loaded is None else ("own prior", ())
     remarks = (*remarks, *slow)
-    architecture = settings.architecture.told() if name == settings.prior else {}
-    loaded = load_prior(
-        name, weights_dir=settings.weights_dir, device=at, precision=precision, architecture=architecture
-    )
+    if loaded is None:
+        architecture = settings.architecture.told() if name == settings.prior else {}
+        loaded = load_prior(
+            name, weights_dir=settings.weights_dir, device=at, precision=precision, architecture=architecture
+        )
+    classes_of_prior = loaded.classes
     one_by_one = image_by_image if at.type == "cpu" else lambda network: network
     repaint = settings.sampler.repaint
     frugal = FewerAtOnce(name, one_by_one(loaded.prior.network))
@@ -69,7 +73,7 @@ def built(settings: Inpaint, device: Device, precision: Precision, batch_size: i
         )
 
     def denoiser(labels: Tensor | None) -> Denoiser:
-        told = dataclasses.replace(prior, labels=labels if loaded.classes else None)
+        told = dataclasses.replace(prior, labels=labels if classes_of_prior else None)
         if classifier is None or labels is None or settings.classifier is None:
             return told
         return Guided(told, classifier, labels, settings.classifier.scale)

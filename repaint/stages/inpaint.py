@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from ..config import Settings
+from ..config import Settings, WrongKey
 from .progress import Device, Precision, Progress
 
 if TYPE_CHECKING:
     from ..image import Photo
+    from ..weights.load import LoadedPrior
 
 
 class Repaint(Settings):
@@ -21,9 +22,7 @@ class Repaint(Settings):
     t_T: int = Field(
         default=250, ge=1, le=1000, description="steps from pure noise to image; respaces the prior's schedule"
     )
-    jump_length: int = Field(
-        default=10, ge=1, validate_default=True, description="how far one jump climbs back up; below t_T"
-    )
+    jump_length: int = Field(default=10, ge=1, description="how far one jump climbs back up; below t_T")
     jump_n_sample: int = Field(default=10, ge=1, description="how often each anchor is passed; 1 = no resampling")
     n_sample: int = Field(default=1, ge=1, description="how often each single state is passed")
     jump2_length: int = Field(default=1, ge=1, description="of jumps within the jumps; below t_T")
@@ -45,13 +44,13 @@ class Repaint(Settings):
         description="states of the schedule, if not t_T; a chain of t_T then starts below pure noise (old configs)",
     )
 
-    @field_validator("jump_length", "jump2_length", "jump3_length")
-    @classmethod
-    def _below_t_T(cls, length: int, info: ValidationInfo) -> int:
-        t_T = info.data.get("t_T")
-        if t_T is not None and length >= t_T > 1:
-            raise ValueError(f"found {length}; must be below t_T, which is {t_T}")
-        return length
+    @model_validator(mode="after")
+    def _jumps_below_t_T(self) -> Repaint:
+        for jump in ("jump", "jump2", "jump3"):
+            length = getattr(self, f"{jump}_length")
+            if getattr(self, f"{jump}_n_sample") > 1 and length >= self.t_T > 1:
+                raise WrongKey(f"{jump}_length", f"found {length}; must be below t_T, which is {self.t_T}")
+        return self
 
     @field_validator("timestep_respacing")
     @classmethod
@@ -228,11 +227,20 @@ class Inpaint(Settings):
         how = f"; for {self.prior}: repaint weights get {self.prior} --dir {self.weights_dir}"
         return self.fallback, (f"prior {self.prior} is not in {self.weights_dir}: using {self.fallback}{how}",)
 
-    def build(self, device: Device = "auto", precision: Precision = "float32", *, batch_size: int = 8) -> InpaintStage:
+    def build(
+        self,
+        device: Device = "auto",
+        precision: Precision = "float32",
+        *,
+        batch_size: int = 8,
+        own_prior: LoadedPrior | None = None,
+    ) -> InpaintStage:
         """The stage, its weights loaded.
 
         Args:
             batch_size: images or windows shown to the network at once.
+            own_prior: used instead of `prior`, with any network that says of x_t what a `NetworkPrior` asks; on the
+                device already.
 
         Raises:
             WeightsError: if weights are missing, damaged or of another kind.
@@ -240,7 +248,7 @@ class Inpaint(Settings):
         """
         from .filling import built
 
-        return built(self, device, precision, batch_size)
+        return built(self, device, precision, batch_size, own_prior)
 
 
 @dataclass(frozen=True, eq=False)

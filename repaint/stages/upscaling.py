@@ -75,9 +75,11 @@ class Upscaler:
     networks: tuple[Frugal, ...]
 
     def run(self, photos: Sequence[Photo], seeds: Sequence[int]) -> Iterator[Progress]:
-        """Enlarge `photos`; yields after every tile and every photo."""
+        """Enlarge `photos`; yields after every tile and every photo, or once if there is none."""
         results, calls, notes = list(photos), [0] * len(photos), []
         left = [self._tiles(photo) for photo in photos]
+        if not photos:
+            yield Progress(0, 0, (), list, ())
         for i, photo in enumerate(photos):
             for step in self._steps(photo):
                 calls[i], left[i], results[i] = step.calls, step.left, step.photo

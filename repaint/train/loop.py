@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -28,9 +29,9 @@ from .checkpoint import export, interrupts_wait, load, save
 from .data import Item, Pictures, together
 from .heap import keep_freed_memory
 from .notes import Board, write_manifest, write_metrics
+from .processes import accelerator_of
 from .settings import Source, Training
 
-MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 VALIDATION_BATCHES = 8
 
 Shown = tuple[Tensor, ...]
@@ -97,9 +98,9 @@ def train(config: Training, task: Task, watch: Watch = lambda status: None) -> s
     very weights of one that was not.
 
     Raises:
-        RunError: if data or checkpoint cannot be used, nothing can be written, or the loss is no longer a number.
+        RunError: if data, checkpoint or precision cannot be used, nothing can be written, or the loss is no number.
     """
-    accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=MIXED[config.precision])
+    accelerator = accelerator_of(config)
     with alone_in(config.output, "training") if accelerator.is_main_process else contextlib.nullcontext():
         return _train(config, task, watch, accelerator)
 
@@ -157,7 +158,14 @@ def _train(config: Training, task: Task, watch: Watch, accelerator: Accelerator)
         rate = (step - first) * images / max(1e-9, time.monotonic() - began)
         return Status(step, config.steps, mean, rate, images, **more)
 
+    def skip(unreadable: Mapping[str, str]) -> None:
+        for path in unreadable.keys() - skipped.keys():
+            skipped[path] = unreadable[path]
+            watch(status(remark=f"{path}: skipped, cannot be read as an image: {unreadable[path]}"))
+
     def keep() -> None:
+        for found in gather_object([skipped]):
+            skip(found)
         if is_main:
             save(
                 config.output,
@@ -208,9 +216,7 @@ def _train(config: Training, task: Task, watch: Watch, accelerator: Accelerator)
             now: dict[str, Any] = {}  # stays on the device until all of the step is asked for
             for _ in range(config.accumulate):
                 shown, unreadable = _next(batches)
-                for path in unreadable.keys() - skipped.keys():
-                    skipped[path] = unreadable[path]
-                    watch(status(remark=f"{path}: skipped, cannot be read as an image: {unreadable[path]}"))
+                skip(unreadable)
                 with accelerator.autocast():
                     loss, figures = wrapped(*_moved(shown, device))
                 accelerator.backward(loss / config.accumulate)

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..errors import WeightsError
 
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "ema", "params_ema", "params", "model")
+OF_A_MODEL = ("*.safetensors", "*.bin", "config.json", "scheduler_config.json", "model_index.json")
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -39,11 +40,16 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def sha256_of_state(path: Path) -> str:
-    """The hash of a weights file, or of all weight files of a folder: what a result was made with."""
+    """The hash of a weights file, or of a folder's weights and configs with their names: what a result was made with.
+
+    Notes beside them, and what is hidden, as `.git`, are no part of it.
+    """
     if not path.is_dir():
         return _digest(path).hex()
-    inside = sorted(f for f in path.rglob("*") if f.is_file() and not f.name.startswith("."))
-    return hashlib.sha256(b"".join(map(_digest, inside))).hexdigest()
+    found = {f for pattern in OF_A_MODEL for f in path.rglob(pattern) if f.is_file()}
+    names = sorted(f.relative_to(path).as_posix() for f in found)
+    shown = [name for name in names if not name.startswith(".") and "/." not in name]
+    return hashlib.sha256(b"".join(name.encode() + b"\0" + _digest(path / name) for name in shown)).hexdigest()
 
 
 def _digest(path: Path) -> bytes:

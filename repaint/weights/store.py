@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 import shutil
-import ssl
 import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPException
@@ -35,7 +34,7 @@ RETRY_AFTER_S = (1.0, 2.0, 5.0, 10.0)
 
 _EMBEDDED = Path(__file__).parent / "embedded"
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(?:(\d+)|\*)")
-_BROKEN = (HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
+_BROKEN = (HTTPException, OSError)  # whatever a socket raises
 
 
 class _DroppedError(Exception):
@@ -160,17 +159,21 @@ def _transfer(url: str, part: Path, report: Report) -> None:
         _check_room(part.parent, (total or 0) - start)
         done = start
         with part.open("ab" if start else "wb") as f:
-            try:
-                while chunk := response.read(CHUNK_BYTES):
-                    f.write(chunk)
-                    done += len(chunk)
-                    report(done, total)
-            except _BROKEN as e:
-                raise _DroppedError(f"{_came(done, total)}, then {e or type(e).__name__}") from e
+            while chunk := _read(response, done, total):
+                f.write(chunk)
+                done += len(chunk)
+                report(done, total)
             f.flush()
             os.fsync(f.fileno())
     if total is not None and done < total:
         raise _DroppedError(f"{_came(done, total)}, then the connection closed")
+
+
+def _read(response: Any, done: int, total: int | None) -> bytes:
+    try:
+        return response.read(CHUNK_BYTES)
+    except _BROKEN as e:
+        raise _DroppedError(f"{_came(done, total)}, then {_one_line(e)}") from e
 
 
 def _open(url: str, have: int) -> Any:
@@ -193,7 +196,7 @@ def _open(url: str, have: int) -> Any:
             raise _DroppedError(f"cannot be reached: {e.reason}") from e
         raise WeightsError(f"{url}: cannot be reached: {e.reason}") from e
     except _BROKEN as e:
-        raise _DroppedError(f"no answer: {e or type(e).__name__}") from e
+        raise _DroppedError(f"no answer: {_one_line(e)}") from e
 
 
 def _span(response: Any, have: int) -> tuple[int, int | None]:
