@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from repaint.stages import filling, frugal
-from repaint.stages.frugal import FewerAtOnce, SmallerCopy, is_out_of_memory, while_memory_suffices
+from repaint.stages.frugal import FewerAtOnce, SmallerCopy, is_gpu_lost, is_out_of_memory, while_memory_suffices
 from repaint.stages.inpaint import Inpaint
 
 from . import tiny
@@ -154,3 +154,39 @@ def test_steps_that_fail_otherwise_fail_and_others_come_to_their_end():
 )
 def test_want_of_memory_is_told_from_other_failures(error, so):
     assert is_out_of_memory(error) == so
+
+
+def test_memory_of_a_gpu_that_no_longer_answers_is_not_asked_for(monkeypatch):
+    def empty_cache():
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", empty_cache)
+    frugal.give_back_memory()
+
+
+@pytest.mark.parametrize(
+    ("error", "answers", "lost"),
+    [
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False, True),
+        (RuntimeError("CUDA error: device-side assert triggered"), False, True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), False, True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_NOT_SUPPORTED when calling `cublasGemmEx`"), True, False),
+        (RuntimeError("CUDA error: out of memory"), False, False),
+        (torch.OutOfMemoryError("CUDA out of memory"), False, False),
+        (ValueError("no"), False, False),
+    ],
+    ids=repr,
+)
+def test_a_gpu_is_lost_if_it_failed_and_does_not_answer(monkeypatch, error, answers, lost):
+    def synchronize():
+        if not answers:
+            raise error
+
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    assert is_gpu_lost(error) == lost
+
+
+@pytest.mark.skipif(not hasattr(torch, "AcceleratorError"), reason="this torch has none")
+def test_what_torch_says_of_a_gpu_needs_no_words():
+    assert is_gpu_lost(torch.AcceleratorError("an illegal memory access was encountered", 700))

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from repaint.errors import RunStopped
 from repaint.image import write_mask, write_photo
 from repaint.jobs.outputs import Outputs
 from repaint.jobs.running import Report, run
@@ -166,6 +167,23 @@ def test_a_photo_the_stage_fails_at_fails_alone(sound, tmp_path, break_stage, mo
     monkeypatch.undo()
     assert run(config(tmp_path, batch_size=batch_size)).done == 1
     assert results(tmp_path / "out").items() <= results(sound / "out").items()
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_gpu_that_no_longer_answers_stops_the_run_and_no_photo_fails(
+    sound, tmp_path, break_stage, monkeypatch, batch_size
+):
+    dataset(tmp_path, *GOOD)
+    seeds = {r["name"]: r["seed"] for r in lines(sound / "out")}
+    break_stage(RuntimeError("CUDA error: uncorrectable ECC error encountered\nmore"), seeds["m.png"])
+    kept = 1 if batch_size == 1 else 0
+    why = rf"^the GPU no longer answers \(RuntimeError: CUDA error: unc.* encountered\); results kept: {kept}, the same"
+    with pytest.raises(RunStopped, match=why):
+        run(config(tmp_path, batch_size=batch_size))
+    monkeypatch.undo()
+    report = run(config(tmp_path, batch_size=batch_size))
+    assert (report.done, report.failed, report.skipped) == (3 - kept, 0, kept)
+    assert {r["status"] for r in lines(tmp_path / "out")} == {"done"}
 
 
 def test_a_photo_that_changed_and_failed_is_tried_again_though_its_old_result_is_there(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from repaint.errors import RunStopped
-from repaint.jobs import Manifest, crew, paired
+from repaint.jobs import Manifest, crew, member, paired
 from repaint.jobs.running import run
 
 from .test_run import config, dataset, lines, results, statuses
@@ -68,25 +69,39 @@ def test_two_processes_make_what_one_makes_and_a_bad_photo_stops_neither(alone, 
     assert (again.done, again.failed, again.skipped, len(begun)) == (0, 1, 5, 2)
 
 
-def test_one_that_is_killed_is_said_the_other_goes_on_and_the_next_start_does_what_is_missing(tmp_path, begun):
-    names = [f"{i:02}.png" for i in range(9)]
-    folder = dataset(tmp_path, *names)
-    said = []
+def killing(begun: list[int], count: int, said: list[str | None]):
+    """What kills so many of two processes when they have begun, and listens."""
 
-    def kill_the_first(status) -> None:
+    def watch(status) -> None:
         said.append(status.remark)
         if len(begun) == 2 and not status.working_on and status.remark is None:
-            os.kill(begun.pop(0), signal.SIGKILL)
+            for _ in range(count):
+                os.kill(begun.pop(0), signal.SIGKILL)
 
-    with pytest.raises(RunStopped, match=r"^processes: 1 of 2 ended before .*; results kept: [4-8], the same"):
-        run(config(folder, processes=2), kill_the_first)
-    assert "processes: 1 of 2 ended by signal 9; what it had at hand is left" in said
-    kept = {r["name"] for r in lines(folder / "out")}
-    assert len(kept) >= 4  # all but what the first one had been told
-    report = run(config(folder, processes=2))
-    assert (report.done, report.skipped) == (9 - len(kept), len(kept))
+    return watch
+
+
+def test_one_that_is_killed_is_said_and_the_other_makes_its_photos(tmp_path, begun):
+    folder = dataset(tmp_path, *(f"{i:02}.png" for i in range(9)))
+    said = []
+    report = run(config(folder, processes=2), killing(begun, 1, said))
+    assert (report.done, report.failed) == (9, 0)
+    assert "processes: 1 of 2 ended by signal 9; its photos go to the others" in said
     assert run(config(folder, "alone")).done == 9
     assert results(folder / "out") == results(folder / "alone")
+
+
+def test_where_all_are_killed_the_next_start_does_what_is_missing(alone, tmp_path, begun):
+    out, said = str(tmp_path / "out"), []
+    with pytest.raises(RunStopped, match=r"^processes: 2 of 2 ended before .*; results kept: [0-4], the same command"):
+        run(config(alone, out, processes=2), killing(begun, 2, said))
+    assert [r for r in said if r][-1] in [
+        f"processes: {n} of 2 ended by signal 9; what it had at hand is left" for n in (1, 2)
+    ]
+    kept = len(Manifest(out).records)
+    report = run(config(alone, out, processes=2))
+    assert (report.done, report.skipped) == (5 - kept, kept)
+    assert results(out) == results(alone / "out")
 
 
 def test_samples_of_photos_are_told_to_whoever_makes_them(alone, tmp_path, begun):
@@ -164,14 +179,14 @@ def test_each_has_a_gpu_of_its_own_as_long_as_there_are_some(monkeypatch, named,
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if named is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
-    assert [crew.environment("cuda", nth, 4)["CUDA_VISIBLE_DEVICES"] for nth in range(4)] == seen
+    assert [member.environment("cuda", nth, 4)["CUDA_VISIBLE_DEVICES"] for nth in range(4)] == seen
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_cores_are_shared(monkeypatch, device):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 16)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    assert [crew.environment(device, 0, count)["OMP_NUM_THREADS"] for count in (2, 5, 16, 40)] == ["8", "3", "1", "1"]
+    assert [member.environment(device, 0, count)["OMP_NUM_THREADS"] for count in (2, 5, 16, 40)] == ["8", "3", "1", "1"]
 
 
 def test_there_are_as_many_as_gpus_but_never_more_than_photos_to_make(alone, tmp_path, monkeypatch):
@@ -185,6 +200,10 @@ def test_there_are_as_many_as_gpus_but_never_more_than_photos_to_make(alone, tmp
     assert size(new, processes=3, limit=2) == 2
     assert size(done, processes=3) == 1
     assert size(done, processes=3, samples=2) == 3
+    thrown_away = shutil.copytree(done, tmp_path / "thrown away")
+    for name in NAMES[:2]:
+        (thrown_away / name).unlink()
+    assert size(str(thrown_away), output=str(thrown_away), processes=3) == 2
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     assert size(new, device="auto") == 4

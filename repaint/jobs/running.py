@@ -18,7 +18,7 @@ from ..errors import ImageError, RepaintError, RunError, RunStopped
 from ..image import Photo
 from ..locks import alone_in
 from ..stages.device import chosen_device, device_name
-from ..stages.frugal import give_back_memory
+from ..stages.frugal import give_back_memory, is_gpu_lost
 from ..stages.inpaint import InpaintStage
 from ..stages.pipeline import Pipeline, Step
 from ..stages.progress import Note
@@ -112,7 +112,7 @@ def run(config: RunConfig, watch: Watch = lambda status: None) -> Report:
     with alone_in(config.output):
         manifest = opened(config, items)
         processes = crew.size(config, items, manifest)
-        running = _Run(config, manifest, watch, shared=processes > 1)
+        running = Running(config, manifest, watch, shared=processes > 1)
         others = {r.weights for r in manifest.records.values() if r.status == "done"} - {running.weights}
         if others:
             raise RunError(
@@ -122,15 +122,8 @@ def run(config: RunConfig, watch: Watch = lambda status: None) -> Report:
         return running.through(items, manifest, processes, remarks)
 
 
-def run_share(config: RunConfig, items: Iterable[Item], ledger: Ledger, watch: Watch) -> None:
-    """Restore some of a run's photos, as they come, for `run` in another process: that opens the folder and reports.
-
-    Raises:
-        RepaintError: as `run`.
-    """
-    running = _Run(config, ledger, watch)
-    running.tell()
-    running.work(items)
+class GpuLost(RunStopped):
+    """The GPU answers nothing more to this process; others may go on."""
 
 
 class _StageFailed(Exception):
@@ -138,7 +131,9 @@ class _StageFailed(Exception):
         self.reason = reason
 
 
-class _Run:
+class Running:
+    """A run at work; or, with another ledger, a part of it (`jobs.part`)."""
+
     def __init__(self, config: RunConfig, ledger: Ledger, watch: Watch, *, shared: bool = False) -> None:
         self.config, self.ledger, self.watch = config, ledger, watch
         at = chosen_device(config.device)
@@ -163,7 +158,7 @@ class _Run:
     def through(self, items: Sequence[Item], manifest: Manifest, processes: int, remarks: Sequence[str]) -> Report:
         """All of it, by this process or by several, and the report."""
         self.tell(total=len(items) * self.config.samples)
-        for remark in (*self.pipeline.remarks, *remarks):
+        for remark in (*(() if processes > 1 else self.pipeline.remarks), *remarks):  # several say their own
             self.say(remark)
         try:
             if processes > 1:
@@ -198,7 +193,7 @@ class _Run:
                 if loaded.flaw is not None:
                     self._failed(shot, loaded.flaw)
                 elif self._is_done(shot.loaded.item, sample, shot.fingerprint):
-                    self.tell(skipped=self.status.skipped + 1)
+                    self.skipped(shot)
                 else:
                     batch.append(shot)
                 pixels = sum(shot.photo.rgb[0].numel() for shot in batch)
@@ -215,6 +210,8 @@ class _Run:
         try:
             step = self._last_step(batch)
         except _StageFailed as failed:
+            if is_gpu_lost(failed.reason):
+                raise GpuLost(f"the GPU no longer answers ({_one_line(failed.reason)})") from None
             why = _one_line(failed.reason)
         if step is None:  # not in the except clause, where the exception still holds the tensors of the batch
             give_back_memory()
@@ -222,7 +219,7 @@ class _Run:
                 for shot in batch:
                     self._make([shot])
             else:
-                self._failed(batch[0], why)
+                self.unmade(batch[0], why)
             return
         seconds = (time.monotonic() - began) / len(batch)
         for note in step.notes:
@@ -258,7 +255,8 @@ class _Run:
         note = _note(prepared, found="scratches" in results) if "inpaint" in results else ""
         try:
             output = self.outputs.write(item, shot.sample, prepared, results)
-            self._record(shot, "done", output=output, calls=calls, seconds=round(seconds, 3), note=note)
+            more = {"output": output, "calls": calls, "seconds": round(seconds, 3), "note": note}
+            self.ledger.add(self.record(shot, "done", **more))
         except ImageError as e:
             self._failed(shot, str(e))
             return
@@ -276,16 +274,21 @@ class _Run:
 
     def _failed(self, shot: Shot, why: str) -> None:
         try:
-            self._record(shot, "failed", note=why)
+            self.ledger.add(self.record(shot, "failed", note=why))
         except OSError as e:
             raise RunStopped(f"{self.ledger.path}: cannot be written: {e.strerror or e}") from None
         self.tell(failed=self.status.failed + 1)
         self.say(f"failed: {why}" if shot.loaded.item.name in why else f"{shot.loaded.item.name}: failed: {why}")
 
-    def _record(self, shot: Shot, status, **more) -> None:
-        self.ledger.add(
-            Record(shot.loaded.item.name, shot.sample, status, shot.fingerprint, shot.seed, self.weights, **more)
-        )
+    def unmade(self, shot: Shot, why: str) -> None:
+        """A stage failed at it."""
+        self._failed(shot, why)
+
+    def skipped(self, shot: Shot) -> None:
+        self.tell(skipped=self.status.skipped + 1)
+
+    def record(self, shot: Shot, status, **more) -> Record:
+        return Record(shot.loaded.item.name, shot.sample, status, shot.fingerprint, shot.seed, self.weights, **more)
 
     def _shot(self, loaded: Loaded, sample: int) -> Shot:
         seed = loaded.item.seed(self.config, sample)

@@ -15,7 +15,7 @@ from .manifest import Record, Records, is_done
 from .pairing import Item
 from .settings import RunConfig
 
-SAID_OF_STATUS = ("done", "failed", "skipped", "working_on", "share")
+SAID_OF_STATUS = ("working_on", "share")
 Say = Callable[[str, object], None]
 
 
@@ -28,9 +28,10 @@ def begin() -> None:
 
 
 def make(told: BinaryIO, say: Say) -> None:
-    """Make what is told: first the run, then its photos, each in a line."""
+    """Make what is told: first the run, then its photos, each in a line; null where none should wait for more."""
     run = json.loads(told.readline())
-    from .running import Status, run_share
+    from .part import run_part
+    from .running import GpuLost, Status
 
     def watch(status: Status) -> None:
         if status.remark is not None:
@@ -40,7 +41,9 @@ def make(told: BinaryIO, say: Say) -> None:
 
     ledger = Told(run["manifest"], say)
     try:
-        run_share(RunConfig.model_validate(run["config"]), ledger.items(told), ledger, watch)
+        run_part(RunConfig.model_validate(run["config"]), ledger.rounds(told), ledger, watch)
+    except GpuLost as e:
+        say("lost", str(e))
     except RepaintError as e:
         say("stopped", str(e))
 
@@ -65,16 +68,30 @@ class Told:
         self.path, self._say = path, say
         self._records: Records = {}
 
-    def items(self, told: BinaryIO) -> Iterator[Item]:
-        """The photos, as they are told."""
+    def rounds(self, told: BinaryIO) -> Iterator[Iterator[Item]]:
+        """The photos, as they are told, up to where none should wait for more; and so on."""
+        self._has_more = True
+        while self._has_more:
+            yield self._round(told)
+
+    def _round(self, told: BinaryIO) -> Iterator[Item]:
         for line in told:
             photo = json.loads(line)
+            if photo is None:
+                return
             for record in (Record(**said) for said in photo["records"]):
                 self._records[record.name, record.sample] = record
             yield Item(**photo["item"])
+        self._has_more = False
 
     def is_done(self, name: str, sample: int, fingerprint: str) -> bool:
         return is_done(self._records, name, sample, fingerprint)
 
     def add(self, record: Record) -> None:
         self._say("record", asdict(record))
+
+    def skipped(self, name: str, sample: int) -> None:
+        self._say("skipped", (name, sample))
+
+    def unmade(self, record: Record) -> None:
+        self._say("unmade", asdict(record))

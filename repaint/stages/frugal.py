@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ SMALLEST_TILE_PX = 32
 SMALLEST_COPY_PX = 100_000
 WORDS = ("out of memory", "not enough memory", "can't allocate memory")
 WORDS += ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+OF_A_GPU = ("CUDA error:", "cuDNN error:")
 
 Step = TypeVar("Step")
 
@@ -169,9 +171,22 @@ def while_memory_suffices(steps: Iterator[Step]) -> Iterator[Step]:
 def give_back_memory() -> None:
     """Frees what torch holds of a GPU's memory and does not use."""
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        with contextlib.suppress(RuntimeError):  # of a GPU that no longer answers, as what it is asked next will say
+            torch.cuda.empty_cache()
 
 
 def is_out_of_memory(e: BaseException) -> bool:
     """Whether memory did not suffice; of torch on a CPU, and of some libraries on a GPU, only the words tell."""
     return isinstance(e, (MemoryError, torch.OutOfMemoryError)) or any(w in str(e) for w in WORDS)
+
+
+def is_gpu_lost(e: BaseException) -> bool:
+    """Whether the GPU answers nothing more to this process: after some errors every call raises, whatever it is for."""
+    raised = isinstance(e, getattr(torch, "AcceleratorError", ())) or any(w in str(e) for w in OF_A_GPU)
+    if not raised or is_out_of_memory(e):
+        return False
+    try:
+        torch.cuda.synchronize()
+    except Exception:
+        return True
+    return False
