@@ -81,14 +81,16 @@ def boxes_of_holes(keep: Tensor, *, gap: int) -> list[tuple[int, int, int, int]]
 
 
 def thicker_than(keep: Tensor, px: float) -> Tensor:
-    """The holes, or parts of holes, that are thicker than `px`: (1, H, W) bool, True where they are.
+    """The holes, or parts of holes, that are thicker than `px`, to their square corners: (1, H, W) bool.
+
+    What hangs on them and is thin counts as thick so near to them as a corner can be: up to a fifth of `px`, and a pixel.
 
     Args:
         keep: (1, H, W) bool.
     """
     hole, radius = ~keep, max(1, round(px / 2))
     core = ~grown(keep, -radius)
-    return ~grown(~core, radius + 2) & hole if core.any() else torch.zeros_like(hole)
+    return ~grown(~core, math.ceil(math.sqrt(2) * radius) + 1) & hole if core.any() else torch.zeros_like(hole)
 
 
 def smoothly_filled(known: Tensor, keep: Tensor) -> Tensor:

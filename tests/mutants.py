@@ -348,6 +348,14 @@ MISTAKES: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {
     ("stages/native.py", "test_inpaint_stage.py"): (
         ("passes counted without their windows", "return self.windows(size) * network_calls", "return network_calls"),
     ),
+    ("stages/native.py", "test_native.py"): (
+        ("finer levels begin with noise", "walk.refine if found else 1.0", "1.0"),
+        ("large holes never filled where they are small", "shrink = max(1.0, min(", "shrink = min(1.0, min("),
+        ("no hole is large", "thick = thicker_than(keep, THIN * size)", "thick = thicker_than(keep, 1000 * size)"),
+        ("coarse fill thrown away", "resized(guess, h, w).clamp(-1, 1))", "0 * resized(guess, h, w).clamp(-1, 1))"),
+        ("thin holes filled twice", "shrunk_mask(~thick[None],", "shrunk_mask(keep[None],"),
+        ("thin holes unknown to the coarse levels", "known, keep = torch.where(thin, guess, known), keep | thin", ""),
+    ),
 }
 MUTANTS = [(*where, *row) for where, rows in MISTAKES.items() for row in rows]
 

@@ -77,8 +77,9 @@ class Pass:
 def plan(keep: Tensor, size: int, walk: Walk) -> tuple[Pass, ...]:
     """The walks that fill a canvas, for a prior of `size` px.
 
-    A canvas with holes thicker than a quarter of the window is filled at a size where they are small, then enlarged
-    step by step, each step adding the detail of its size; thin holes are filled once, at the end, at full size.
+    Holes thicker than a quarter of the window are filled at a size where they are small, then enlarged step by step,
+    each step adding the detail of its size; meanwhile thin ones have a smooth fill, and are filled at the end, at full
+    size.
 
     Args:
         keep: (1, H, W) bool with a hole, at least `size` px on both sides; float weights only at `size` x `size`.
@@ -94,7 +95,7 @@ def plan(keep: Tensor, size: int, walk: Walk) -> tuple[Pass, ...]:
         shrink = max(1.0, min(min(H, W) / size, depth / (COARSEST_DEPTH * size)))
         for level in range(math.ceil(math.log2(shrink) - 1e-9), -1, -1):
             scale = max(2.0**-level, 1 / shrink)
-            small = shrunk_mask(keep[None], max(size, round(H * scale)), max(size, round(W * scale)))[0]
+            small = shrunk_mask(~thick[None], max(size, round(H * scale)), max(size, round(W * scale)))[0]
             found.append(Pass(small, walk.refine if found else 1.0))
     if thin.any():
         found.append(Pass(~thin, walk.thin, on_top=bool(found)))
@@ -151,7 +152,11 @@ def fill(
         batch: windows shown to the prior at once.
     """
     H, W = known.shape[-2:]
-    guess = smoothly_filled(known, keep) if plans[0][0].share < 1 else known
+    on_top = plans[0][-1].on_top
+    guess = smoothly_filled(known, keep) if plans[0][0].share < 1 or on_top else known
+    if on_top:  # until they are filled, thin holes are known
+        thin = torch.stack([passes[-1].keep for passes in plans]) < 1
+        known, keep = torch.where(thin, guess, known), keep | thin
     calls = [0] * len(known)
     for passes in zip(*plans, strict=True):
         (h, w), share = passes[0].shape, passes[0].share
