@@ -23,7 +23,7 @@ setup(
         "pillow>=11",  # 8-bit images, EXIF, ICC
         "pyvips[binary]>=3",  # 16-bit PNG and TIFF, which Pillow cannot hold in colour
         "scikit-image>=0.24",  # ridge filters, top-hats, classical fills to compare with
-        "opencv-python>=4.10",  # classical fills to compare with, face alignment
+        "opencv-python>=4.10",  # facexlib aligns faces with it; classical fills to compare with
         "safetensors>=0.4",  # weights that cannot run code
         "pyyaml>=6",  # configs
         "pydantic>=2.8",  # configs, checked
@@ -34,7 +34,7 @@ setup(
         "blobfile>=3",  # gs://, az:// and https:// paths
         "gdown>=5",  # weights on Google Drive
         "diffusers>=0.35",  # priors in diffusers folders
-        "transformers>=4.50",  # diffusers' text models, for priors that have one
+        "transformers>=4.50",  # diffusers names it where folders hold more than a prior
         "accelerate>=1",  # low-memory loading in diffusers, many GPUs in training
         "facexlib>=0.3",  # finding and aligning faces
         "spandrel>=0.4",  # upscalers and face restorers, told apart by their shapes
@@ -47,7 +47,7 @@ setup(
         "dev": [
             *("pytest>=8", "pytest-xdist>=3.6", "hypothesis>=6", "ruff>=0.8", "pyright>=1.1.390"),
             *("tensorboard>=2.15", "timm>=1", "gradio>=6.20,<7"),
-            *("piq>=0.8", "torchmetrics>=1", "matplotlib>=3.8"),  # benchmarks: figures and curves
+            *("piq>=0.8", "torchmetrics>=1"),  # benchmarks: figures
         ],
     },
     classifiers=[

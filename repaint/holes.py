@@ -83,7 +83,7 @@ def boxes_of_holes(keep: Tensor, *, gap: int) -> list[tuple[int, int, int, int]]
 def thicker_than(keep: Tensor, px: float) -> Tensor:
     """The holes, or parts of holes, that are thicker than `px`, to their square corners: (1, H, W) bool.
 
-    What hangs on them and is thin counts as thick so near to them as a corner can be: up to a fifth of `px`, and a pixel.
+    What hangs on them and is thin counts as thick as near to them as a corner can be: a fifth of `px`, and a pixel.
 
     Args:
         keep: (1, H, W) bool.

@@ -330,16 +330,8 @@ MISTAKES: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {
             'one_by_one = image_by_image if at.type == "cpu" else lambda network: network',
             "one_by_one = lambda network: network",
         ),
-        (
-            "crop put back one row too low",
-            "there = slice(None), slice(job.top, job.top + h), slice",
-            "there = slice(None), slice(job.top + 1, job.top + 1 + h), slice",
-        ),
-        (
-            "random label not drawn from the stream of the noise",
-            "noise.integers(self.classes)  # before",
-            "# before",
-        ),
+        ("crop put back one row too low", "slice(job.top, job.top + h)", "slice(job.top + 1, job.top + 1 + h)"),
+        ("random label not drawn from the noise", "noise.integers(self.classes)  # before", "# before"),
         ("photos of several classes share windows", "alone = self.classes and any(", "alone = False and any("),
     ),
     ("image/writing.py", "test_image_written.py"): (

@@ -19,7 +19,7 @@ def test_a_network_of_ones_own_fills_holes():
         bar = bars[int(step) + 1]
         return (x_t - bar.sqrt() * 0.5) / (1 - bar).sqrt()
 
-    own = LoadedPrior(NetworkPrior(network, schedule), size=16, multiple_of=1, classes=0, sha256="mine")
+    own = LoadedPrior(NetworkPrior(network, schedule), size=16, classes=0, sha256="mine")
     stage = Inpaint(sampler="fast", prior="not there").build("cpu", own_prior=own)
     photo = tiny.photo(20, 24, (4, 5, 11, 12))
     *_, last = stage([photo], [0])

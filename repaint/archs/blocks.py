@@ -14,7 +14,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def timestep_embedding(t: Tensor, dim: int) -> Tensor:
-    """(B, dim) cosines and sines of the times `t` (B,), at `dim // 2` rates from 1 down to 1 / 10000."""
+    """(B, dim) cosines and sines of the times `t` (B,), at `dim // 2` rates from 1 down to nearly 1 / 10000."""
     half = dim // 2
     rates = torch.exp(-math.log(10_000) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
     angles = t[:, None].float() * rates

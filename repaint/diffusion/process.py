@@ -14,7 +14,7 @@ class Denoised(NamedTuple):
     """What a prior says of x_t.
 
     Attributes:
-        x_0: (B, C, H, W) in [-1, 1], the mean of the clean images that could lie behind x_t.
+        x_0: (B, C, H, W), the mean of the clean images that could lie behind x_t; in [-1, 1] if the prior clips.
         var_mix: (B, C, H, W), 0 = the posterior variance ... 1 = beta, between their logarithms (learned variance,
             Nichol & Dhariwal 2021, eq. 15); None is 0.
         score: (B, C, H, W), grad log p(label | x_t), times its scale, when a classifier guides.

@@ -20,7 +20,7 @@ class Sample(NamedTuple):
     Attributes:
         t: the state of `x_t`; 0 when done.
         x_t: (B, C, H, W), the image so far with the noise of its state.
-        x_0: (B, C, H, W) in [-1, 1], what the prior took the clean image to be.
+        x_0: (B, C, H, W), what the prior took the clean image to be.
     """
 
     t: State
@@ -40,10 +40,11 @@ def repaint(
 ) -> Iterator[Sample]:
     """Fill the holes of images by RePaint (Lugmayr et al. 2022, Algorithm 1); one `Sample` after each network call.
 
-    At every state the known pixels are put in with the noise of that state, the whole image takes one step down,
-    and each step up adds the noise of the state above: so the fill and its surroundings come to agree.
-    The algorithm puts them in after a step, at t - 1; here that is the beginning of the next one, as nothing lies
-    between. After the last step nobody does: the caller, who has them without noise, puts them back.
+    Before every step down but the first the known pixels are put in with the noise of their state; the whole image
+    takes that step, and each step up adds the noise of the state above: so fill and surroundings come to agree.
+    The algorithm puts them in after a step, at t - 1; here that waits for the next step down: what steps up make of
+    them in between is overwritten. After the last step nobody puts them in: the caller, who has them without noise,
+    does.
     The draws follow the published code, number by number, as does the first step, which sees noise alone.
 
     Args:

@@ -67,7 +67,8 @@ class Schedule:
                 2021, appendix D.3).
 
         Raises:
-            ValueError: if the chain has fewer states than asked for.
+            ValueError: if the chain has fewer states than asked for, `steps` is of no such form, or no whole stride
+                takes as many as 'ddim50' asks.
         """
         kept = [0, *(t + 1 for t in spaced(self.T, steps))]
         return Schedule(self.alpha_bar[kept], tuple(self.network_t[t] for t in kept))

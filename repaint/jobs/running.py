@@ -101,7 +101,7 @@ def run(config: RunConfig, watch: Watch = lambda status: None) -> Report:
     Raises:
         RunError: before any work: folders, pairing, other settings or another run in the same local output.
         ConfigError, WeightsError: before any work.
-        RunStopped: in the middle of it, if results cannot be written; the same call goes on.
+        RunStopped: in the middle of it, if results cannot be written or a GPU no longer answers; the same call goes on.
     """
     items, remarks = paired(config)
     try:

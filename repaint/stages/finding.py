@@ -99,7 +99,7 @@ def sides_px(landmarks: Tensor) -> Tensor:
 
 
 def again_looked_at(network: nn.Module, light: Tensor, faces: Sequence[Face]) -> Seen:
-    """The faces as they look upright, in the middle, `FACE_PX` large; the score is the mean of both looks.
+    """The faces as they look upright, in the middle, `FACE_PX` large; the score is the geometric mean of both.
 
     Args:
         light: (1, H, W), luma of the photo.
@@ -110,14 +110,14 @@ def again_looked_at(network: nn.Module, light: Tensor, faces: Sequence[Face]) ->
         wider = [_wider(face, LOOK_PX / FACE_PX) for face in some]
         shown = torch.stack([aligned(light, wide, LOOK_PX) for wide in wider]).clamp(0, 1)
         for face, wide, out in zip(some, wider, network(shown), strict=True):
-            again = _nearest_to_middle(out)
+            again = _surest_near_middle(out)
             if again is not None:
                 scores.append(torch.sqrt(again.scores * face.score))
                 landmarks.append(wide.to_template(LOOK_PX).inverse(again.landmarks).float())
     return Seen(torch.cat(scores), torch.cat(landmarks))
 
 
-def _nearest_to_middle(out: Tensor) -> Seen | None:
+def _surest_near_middle(out: Tensor) -> Seen | None:
     """The surest face that has its middle near where it is to be."""
     here = seen(out)
     middle = LOOK_PX / 2 + (TEMPLATE.mean(0) / TEMPLATE_PX - 0.5) * FACE_PX

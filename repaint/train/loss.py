@@ -1,4 +1,8 @@
-"""The hybrid loss of a prior that learns its variance (Nichol & Dhariwal 2021, eq. 16)."""
+"""The hybrid loss of a prior that learns its variance (Nichol & Dhariwal 2021, section 3.1: L_simple + lambda L_vlb).
+
+Unlike there, the first state is a KL to the posterior too, not a likelihood of levels; the guess of x_0 is kept in
+[-1, 1], as samplers keep it; and weights over noise levels are divided by their mean.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +22,9 @@ class HybridLoss(nn.Module):
     """What a network that answers (eps, variance mix) is told of x_0 with noise on it.
 
     Args:
-        weighting: of the simple loss over noise levels. p2: (1 + SNR)^-1 (Choi et al. 2022, k = gamma = 1);
-            min-snr: min(SNR, 5) / SNR (Hang et al. 2023); debiased: SNR^-1/2 (Yu et al. 2024), which looks most at the
-            noisiest states, where colours are decided.
+        weighting: of the simple loss over noise levels, up to a factor. p2: (1 + SNR)^-1 (Choi et al. 2022,
+            k = gamma = 1); min-snr: min(SNR, 5) / SNR (Hang et al. 2023); debiased: SNR^-1/2 (Yu et al. 2024), which
+            looks most at the noisiest states, where colours are decided.
     """
 
     def __init__(self, schedule: Schedule, weighting: Weighting) -> None:

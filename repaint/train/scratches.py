@@ -148,7 +148,7 @@ def _repeated(x: Tensor, times: int) -> Tensor:
 
 
 class ScratchObjective(nn.Module):
-    """Focal (Lin et al. 2017, eq. 5) and soft Dice loss (Milletari et al. 2016, eq. 8) of a batch, added."""
+    """Focal (Lin et al. 2017, eq. 5) and soft Dice loss of a batch, added."""
 
     def __init__(self, network: ScratchNet, config: TrainScratches) -> None:
         super().__init__()
@@ -168,7 +168,7 @@ class ScratchObjective(nn.Module):
 
 
 def focal_loss(logits: Tensor, truth: Tensor, *, gamma: float, alpha: float) -> Tensor:
-    """-(1 - p_t)^gamma log p_t over all pixels, for each that is damaged; a thousandth at least counts as that.
+    """-alpha_t (1 - p_t)^gamma log p_t over all pixels, for each that is damaged; a thousandth at least counts as that.
 
     Args:
         truth: 1 damage, 0 none, -1 unsaid, which does not count.
@@ -181,7 +181,10 @@ def focal_loss(logits: Tensor, truth: Tensor, *, gamma: float, alpha: float) -> 
 
 
 def dice_loss(logits: Tensor, truth: Tensor) -> Tensor:
-    """1 - Dice of the probabilities and the truth, over the batch; 0 where neither has any damage."""
+    """1 - Dice of the probabilities and the truth, over the batch; 0 where neither has any damage.
+
+    After Milletari et al. 2016 (V-Net), whose denominator has sums of squares; and 1 is added to both.
+    """
     p = torch.sigmoid(logits) * (truth >= 0)
     is_damage = (truth > 0).float()
     return 1 - (2 * (p * is_damage).sum() + 1) / (p.sum() + is_damage.sum() + 1)

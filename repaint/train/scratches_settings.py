@@ -64,7 +64,10 @@ class TrainScratches(Training):
     alpha: float = Field(default=0.5, gt=0, lt=1, description="of the focal loss: how much damage counts")
     dice: float = Field(default=1.0, ge=0, description="weight of the Dice loss beside the focal one")
     wrong_at_most: float = Field(
-        default=0.0025, gt=0, lt=1, description="share of clean held-out windows that may be marked at the threshold"
+        default=0.0025,
+        gt=0,
+        lt=1,
+        description="share of the pixels of clean held-out windows that may be marked at the threshold",
     )
 
     @field_validator("sizes")

@@ -206,8 +206,8 @@ CATALOG: tuple[Entry, ...] = (
         "scratches",
         "scratches",
         "scratches, hairs, dust, folds, tears; small; comes with the package",
-        sha256="7aac99b2c545ed3287544532f50655bb24c4764fffd5eb2d9f8aa2f70e10cbbd",
-        size_bytes=9_650_912,
+        sha256="12b9f2fa465204b9d93543c6ea13d3691e92665b9bd2b465ad1e79392adf8350",
+        size_bytes=9_650_920,
     ),
     Entry(
         name="bopbtl-scratches",

@@ -17,7 +17,7 @@ from .load import Precision
 from .networks import LoadedNetwork, loaded
 from .store import DEFAULT_DIR
 
-WEAK = 0.15  # of the odds of our threshold: what suffices where it touches damage; see benchmarks/scratches.py
+WEAK = 0.4  # of the odds of our threshold: what suffices where it touches damage; see benchmarks/scratches.py
 SURE = 0.15  # of a mark of such pixels: the share that must reach the threshold
 MANY = 1 / 1750  # of a photo: a mark with so many pixels that do needs no share
 PUBLISHED_THRESHOLD = 0.4  # of Bringing-Old-Photos (Global/detection.py); its file does not say it

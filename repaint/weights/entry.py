@@ -93,11 +93,6 @@ class Entry:
         return isinstance(self.source, Embedded)
 
     @property
-    def image_size(self) -> int | None:
-        """Width and height in px of the images a prior was trained on; None for all that does not have to be told."""
-        return self.hints.get("image_size")
-
-    @property
     def size(self) -> str:
         """'2.21 GB', 'about 2.2 GB' or 'size unknown'."""
         if self.size_bytes is not None:

@@ -43,18 +43,18 @@ class LoadedPrior:
     Attributes:
         prior: over all the steps it was trained with.
         size: px of the square it was trained for.
-        multiple_of: sides it can be shown are multiples of this.
         classes: 0 = unconditional.
         sha256: of the weights.
         remarks: lines worth telling the user.
+        multiple_of: sides it can be shown are multiples of this.
     """
 
     prior: NetworkPrior
     size: int
-    multiple_of: int
     classes: int
     sha256: str
     remarks: tuple[str, ...] = field(default=())
+    multiple_of: int = 1
 
 
 def load_prior(
@@ -107,7 +107,7 @@ def load_prior(
     if size % multiple:
         raise WeightsError(f"{path}: image_size: found {size}; must be a multiple of {multiple}")
     sha256 = sha256_of_state(path)
-    return LoadedPrior(prior, size, multiple, config.classes, sha256, (*remarks, *doubts(name, path, sha256)))
+    return LoadedPrior(prior, size, config.classes, sha256, (*remarks, *doubts(name, path, sha256)), multiple)
 
 
 def load_classifier(
@@ -160,4 +160,4 @@ def _schedule(told: Mapping[str, Any], path: Path) -> Schedule:
 
 def _from_diffusers(found: DiffusersPrior, path: Path, device: torch.device | str, precision: Precision) -> LoadedPrior:
     found.network.to(device, getattr(torch, precision)).eval().requires_grad_(False)
-    return LoadedPrior(found.prior, found.size, found.multiple_of, found.classes, sha256_of_state(path), found.remarks)
+    return LoadedPrior(found.prior, found.size, found.classes, sha256_of_state(path), found.remarks, found.multiple_of)
