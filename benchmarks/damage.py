@@ -13,15 +13,12 @@ from repaint.degrade import DAMAGED, DAMAGING, Damaged, aged, damaged, scanned, 
 from repaint.degrade.painting import whole
 from repaint.holes import grown
 from repaint.image import luma, read_photo
-from repaint.train.scratches import truth_of
+from repaint.train.scratches import HIDDEN, HOLES, SOFT, truth_of
 
 from .pictures import images_in
 
 TOLERANCE_PX = 2
 STRENGTH = 0.5
-HIDDEN = 0.25  # luma that a stain must have changed to hide what is below
-SOFT = ("stains", "white_borders")
-HOLES = {name: likely for name, likely in DAMAGED.items() if name not in SOFT}
 
 
 class Case(NamedTuple):

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
@@ -63,7 +63,9 @@ def say(line: str) -> None:
     print(f"repaint: {line}", file=sys.stderr, flush=True)
 
 
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. stages.0.inpaint.sampler.repaint.t_T=100."),
-]
+def _set_option(example: str) -> Any:
+    return typer.Option("--set", metavar="KEY=VALUE", help=f"Override a key, e.g. {example}.")
+
+
+SetOption = Annotated[list[str] | None, _set_option("stages.0.inpaint.sampler.repaint.t_T=100")]
+SetTraining = Annotated[list[str] | None, _set_option("steps=1000, or data.0.folder=my_photos")]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from .answers import GOES_ON, SetOption, answers, say
+from .answers import GOES_ON, SetTraining, answers, say
 
 if TYPE_CHECKING:
     from .train.settings import Training
@@ -19,7 +19,7 @@ FileArgument = Annotated[Path, typer.Argument(help="A config of confs/train.")]
 
 @train_app.command("prior")
 @answers(GOES_ON)
-def train_prior_command(file: FileArgument, set_: SetOption = None) -> None:
+def train_prior_command(file: FileArgument, set_: SetTraining = None) -> None:
     """Train a diffusion prior; started again, it goes on where it stopped."""
     from .train.prior_settings import TrainPrior
 
@@ -33,7 +33,7 @@ def train_prior_command(file: FileArgument, set_: SetOption = None) -> None:
 
 @train_app.command("scratches")
 @answers(GOES_ON)
-def train_scratches_command(file: FileArgument, set_: SetOption = None) -> None:
+def train_scratches_command(file: FileArgument, set_: SetTraining = None) -> None:
     """Train a detector of scratches and other damage; started again, it goes on where it stopped."""
     from .train.scratches_settings import TrainScratches
 
@@ -47,7 +47,7 @@ def train_scratches_command(file: FileArgument, set_: SetOption = None) -> None:
 
 @train_app.command("enhancer")
 @answers(GOES_ON)
-def train_enhancer_command(file: FileArgument, set_: SetOption = None) -> None:
+def train_enhancer_command(file: FileArgument, set_: SetTraining = None) -> None:
     """Train a super-resolver, a cleaner or a face restorer; started again, it goes on where it stopped."""
     from .train.enhancer_settings import TrainEnhancer
 
@@ -61,7 +61,7 @@ def train_enhancer_command(file: FileArgument, set_: SetOption = None) -> None:
 
 @train_app.command("finder")
 @answers(GOES_ON)
-def train_finder_command(file: FileArgument, set_: SetOption = None) -> None:
+def train_finder_command(file: FileArgument, set_: SetTraining = None) -> None:
     """Train a finder of faces; started again, it goes on where it stopped."""
     from .train.finder_settings import TrainFinder
 
@@ -75,7 +75,7 @@ def train_finder_command(file: FileArgument, set_: SetOption = None) -> None:
 
 @train_app.command("mender")
 @answers(GOES_ON)
-def train_mender_command(file: FileArgument, set_: SetOption = None) -> None:
+def train_mender_command(file: FileArgument, set_: SetTraining = None) -> None:
     """Train what fills thin holes in one call; started again, it goes on where it stopped."""
     from .train.mender_settings import TrainMender
 

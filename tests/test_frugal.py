@@ -156,13 +156,17 @@ def test_want_of_memory_is_told_from_other_failures(error, so):
     assert is_out_of_memory(error) == so
 
 
-def test_memory_of_a_gpu_that_no_longer_answers_is_not_asked_for(monkeypatch):
+def test_a_gpu_that_no_longer_answers_when_asked_for_memory_raises_nothing(monkeypatch):
+    asked = []
+
     def empty_cache():
+        asked.append(True)
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "empty_cache", empty_cache)
     frugal.give_back_memory()
+    assert asked
 
 
 @pytest.mark.parametrize(

@@ -130,8 +130,13 @@ def test_each_cell_is_mended_as_if_it_were_alone():
     keep = holed(CELL_PX, CELL_PX + 40, (20, 20, 23, CELL_PX + 30))
     rgb = torch.rand(3, *keep.shape[1:], generator=seeded(2))
     thin = mender().thin(keep)
-    assert torch.equal(mender(batch=1)(rgb, keep, thin), mender(batch=1)(rgb, keep, thin))
-    torch.testing.assert_close(mender(batch=2)(rgb, keep, thin), mender(batch=1)(rgb, keep, thin))
+    together = mender(batch=2)(rgb, keep, thin)
+    torch.testing.assert_close(together, mender(batch=1)(rgb, keep, thin))
+    first = thin.clone()
+    first[..., CELL_PX:] = False  # of the other cell nothing is asked
+    alone = mender()(rgb, keep, first)
+    torch.testing.assert_close(alone[..., :CELL_PX], together[..., :CELL_PX])
+    assert (alone != together).any()
 
 
 @pytest.mark.parametrize(("side", "times"), [(20, 1), (63, 1), (64, 2), (127, 2), (128, 4)])

@@ -180,7 +180,7 @@ def test_classes_and_guidance_together_fill_what_the_published_code_fills():
     as_published(*both(tiny.CLASSES, {"t_T": 6, **TRAVEL, "classifier_scale": 1.0}))
 
 
-def test_fixed_variance_fills_what_the_published_code_fills():
+def test_fixed_variance_fills_what_its_formulas_fill():
     as_published(*both({"learn_sigma": False}, {"t_T": 6, **TRAVEL}))
 
 

@@ -1,5 +1,6 @@
 """The training configs of the repository: valid, and each opens with what it costs."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -26,4 +27,6 @@ KINDS = {
 @pytest.mark.parametrize("file", CONFS, ids=lambda f: f.stem)
 def test_config_is_valid_and_says_what_it_costs(file):
     assert Document.read(file).check(KINDS[file.stem.partition("_")[0]]).steps > 0
-    assert file.read_text().startswith("# ")
+    opening = file.read_text().partition("\noutput:")[0]
+    assert opening.startswith("# ")
+    assert re.search(r"minute|hour|step", opening), opening

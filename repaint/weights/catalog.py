@@ -105,8 +105,8 @@ CATALOG: tuple[Entry, ...] = (
         "base-128",
         "prior",
         "prior for faces and photos alike that sees twice as far: for large holes; comes with the package",
-        sha256="b3486aac63ce4f7d8eda7c16871cae9623e70ca47363ec0bb7acf623961436fd",
-        size_bytes=24_620_284,
+        sha256="14f7001b66bc5224b2ab95854fda055cb9573a8c670ebe4f31985ccccacc5c6e",
+        size_bytes=24_620_316,
         hints={"image_size": 128, "num_head_channels": 32, **_LINEAR},
     ),
     Entry(
