@@ -168,7 +168,7 @@ def mended(keep: Tensor, mend_px: int) -> Tensor:
     from repaint.holes import thicker_than
     from repaint.stages.mending import enlarged
 
-    return ~keep & ~thicker_than(keep, mend_px * enlarged(keep))
+    return ~keep & ~thicker_than(keep, mend_px * enlarged(keep), corners=False)
 
 
 def apart(hole: Tensor, size: int, margin: int) -> int:

@@ -80,17 +80,19 @@ def boxes_of_holes(keep: Tensor, *, gap: int) -> list[tuple[int, int, int, int]]
     return sorted((top, left, -bottom, -right) for top, left, bottom, right in boxes.T.tolist())
 
 
-def thicker_than(keep: Tensor, px: float) -> Tensor:
+def thicker_than(keep: Tensor, px: float, *, corners: bool = True) -> Tensor:
     """The holes, or parts of holes, that are thicker than `px`, to their square corners: (1, H, W) bool.
 
     What hangs on them and is thin counts as thick as near to them as a corner can be: a fifth of `px`, and a pixel.
 
     Args:
         keep: (1, H, W) bool.
+        corners: or not: then what hangs on them is thin from 2 px on, and so are corners.
     """
     hole, radius = ~keep, max(1, round(px / 2))
     core = ~grown(keep, -radius)
-    return ~grown(~core, math.ceil(math.sqrt(2) * radius) + 1) & hole if core.any() else torch.zeros_like(hole)
+    back = math.ceil(math.sqrt(2) * radius) + 1 if corners else radius + 2
+    return ~grown(~core, back) & hole if core.any() else torch.zeros_like(hole)
 
 
 def smoothly_filled(known: Tensor, keep: Tensor) -> Tensor:

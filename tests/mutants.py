@@ -281,8 +281,8 @@ MISTAKES: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {
     ("stages/mending.py", "test_mender.py"): (
         (
             "thick holes of large photos are left",
-            "return ~keep & ~thicker_than(keep, self.thickest_px * enlarged(keep))",
-            "return ~keep & ~thicker_than(keep, self.thickest_px)",
+            "thicker_than(keep, self.thickest_px * enlarged(keep), corners",
+            "thicker_than(keep, self.thickest_px, corners",
         ),
         ("all is mended at full size", "while times > 1:", "while times > 99:"),
     ),

@@ -41,7 +41,7 @@ class Mender:
 
     def thin(self, keep: Tensor) -> Tensor:
         """The holes that are thin enough, (1, H, W) bool, of a mask (1, H, W) bool."""
-        return ~keep & ~thicker_than(keep, self.thickest_px * enlarged(keep))
+        return ~keep & ~thicker_than(keep, self.thickest_px * enlarged(keep), corners=False)
 
     def __call__(self, rgb: Tensor, keep: Tensor, thin: Tensor) -> Tensor:
         """The image (3, H, W) in [0, 1] with what is `thin` filled; all else keeps its bits.
@@ -52,7 +52,7 @@ class Mender:
         """
         times = enlarged(keep)
         while times > 1:
-            thick = thin & thicker_than(keep, self.thickest_px * times / 2)
+            thick = thin & thicker_than(keep, self.thickest_px * times / 2, corners=False)
             if thick.any():
                 rgb, keep, thin = self._smaller(rgb, keep, thick, times), keep | thick, thin & ~thick
             times //= 2

@@ -58,7 +58,7 @@ class HoledWindow:
         else:
             keep = ~damaged(image, g, HOLES, stamps=self.stamps, strength=self.strength).damage
             keep = grown(keep, count(g, 0, self.spread_px))
-        counts = ~keep & ~thicker_than(keep, self.thickest_px)
+        counts = ~keep & ~thicker_than(keep, self.thickest_px, corners=False)
         return shown_to_mender(image[None], keep[None])[0], image, counts.float()
 
 
