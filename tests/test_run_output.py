@@ -172,6 +172,16 @@ def test_files_that_no_run_wrote_are_not_overwritten_by_one_that_begins(tmp_path
     assert words == f"DIR/{folder}/b.png: is there already, and of no run; choose another output"
 
 
+def test_a_file_where_a_photo_failed_is_not_overwritten(tmp_path):
+    dataset(tmp_path, "a.png", "b.png")
+    sound = (tmp_path / "images" / "a.png").read_bytes()
+    (tmp_path / "images" / "a.png").write_bytes(b"no picture")
+    run(config(tmp_path))
+    (tmp_path / "images" / "a.png").write_bytes(sound)
+    (tmp_path / "out" / "a.png").write_bytes(b"of somebody")
+    assert refused(tmp_path) == "DIR/out/a.png: is there already, and of no run; choose another output"
+
+
 def test_a_report_that_no_run_wrote_is_not_overwritten(tmp_path):
     dataset(tmp_path, "a.png")
     (tmp_path / "out").mkdir()

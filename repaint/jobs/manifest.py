@@ -56,14 +56,16 @@ def is_done(records: Records, name: str, sample: int, fingerprint: str) -> bool:
     return record is not None and record.status == "done" and record.fingerprint == fingerprint
 
 
-def names(folder: str) -> set[str]:
-    """The images of which the manifest in a folder has records, if there is one; what is no record is passed over."""
+def names_done(folder: str) -> set[str]:
+    """The images that were done by the manifest in a folder, if there is one; what is no record is passed over."""
     found = set()
     for name in (NAME, LATEST):
         path = files.join(folder, name)
         for line in files.read_bytes(path).split(b"\n") if files.exists(path) else ():
             with contextlib.suppress(ValueError, TypeError, KeyError):
-                found.add(json.loads(line)["name"])
+                record = json.loads(line)
+                if record["status"] == "done":
+                    found.add(record["name"])
     return found
 
 

@@ -14,7 +14,7 @@ from ..errors import RunError
 from ..image import ENDINGS, Meta, Photo, encode_mask, encode_photo, luma
 from ..report import Row
 from ..tiling import resized
-from .manifest import Record, names
+from .manifest import Record, names_done
 from .opening import CONFIG_NAME
 from .pairing import Item
 from .settings import RunConfig
@@ -106,9 +106,9 @@ class Outputs:
         }
         shown = files.join(self.config.output, "report")
         ours = set(files.list_files(shown, (".jpg",))) if there and files.is_dir(shown) else set()
-        recorded = names(self.config.output) if there else set()
+        done = names_done(self.config.output) if there else set()
         for item in items:
-            if item.name in recorded or _thumbnail_name(item, "input").removeprefix("report/") in ours:
+            if item.name in done or _thumbnail_name(item, "input").removeprefix("report/") in ours:
                 continue
             for result in self._written(item):
                 if result in there:
