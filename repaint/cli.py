@@ -95,6 +95,10 @@ def inpaint_command(
         str | None,
         typer.Option(help="Of the steps, likewise: quadratic = ever finer towards the image; even = as published."),
     ] = None,
+    variance: Annotated[
+        str | None,
+        typer.Option(help="Of a step, likewise: posterior; with --spacing even learned, as published."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Another seed, another fill.")] = 0,
     hole: Annotated[Hole, typer.Option(help="What marks the hole in the mask.")] = Hole.black,
     grow_px: Annotated[int, typer.Option(help="Enlarge the hole by this much.")] = 0,
@@ -126,7 +130,9 @@ def inpaint_command(
         precision: Precision
 
     usual = {"t_T": 100, "jump_length": 10, "jump_n_sample": 2, "spacing": "quadratic"}
-    walk = {"t_T": t_T, "jump_length": jump_length, "jump_n_sample": jump_n_sample, "spacing": spacing}
+    usual["variance"] = "learned" if spacing == "even" else "posterior"
+    walk = {"t_T": t_T, "jump_length": jump_length, "jump_n_sample": jump_n_sample}
+    walk |= {"spacing": spacing, "variance": variance}
     walk = {key: value for key, value in walk.items() if value is not None}
     if preset is not None and walk:
         option = next(iter(walk)).replace("_", "-")

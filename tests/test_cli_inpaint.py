@@ -117,6 +117,9 @@ def test_options_reach_the_settings(here, settings):
     assert (told["seed"], told["device"], told["precision"], told["quality"]) == (6, "cpu", "bfloat16", 80)
 
 
+OWN_WALK = {"t_T": 100, "jump_length": 10, "jump_n_sample": 2, "spacing": "quadratic", "variance": "posterior"}
+
+
 @pytest.mark.parametrize(
     ("words", "walk", "prior", "mender"),
     [
@@ -124,8 +127,9 @@ def test_options_reach_the_settings(here, settings):
         ("--preset paper", "paper", "base-128", None),
         ("--prior x", "balanced", "x", None),
         ("--prior x --preset quality", "quality", "x", None),
-        ("--t-T 30", {"t_T": 30, "jump_length": 10, "jump_n_sample": 2, "spacing": "quadratic"}, "base-128", None),
-        ("--spacing even", {"t_T": 100, "jump_length": 10, "jump_n_sample": 2, "spacing": "even"}, "base-128", None),
+        ("--t-T 30", {**OWN_WALK, "t_T": 30}, "base-128", None),
+        ("--spacing even", {**OWN_WALK, "spacing": "even", "variance": "learned"}, "base-128", None),
+        ("--variance learned", {**OWN_WALK, "variance": "learned"}, "base-128", None),
         ("--preset fast --set mender=null", "fast", "base-128", None),
     ],
 )
@@ -154,7 +158,7 @@ WRONG = {
         "--jump-length: found 3; must be below t_T, which is 3",
     ),
     "preset beside a walk": (["--preset", "x"], "--preset: says how to walk, and so does --t-T; leave one of them out"),
-    "no steps": (["--t-T", 0], "--t-T: found 0; must be greater than or equal to 1"),
+    "no steps": (["--t-T", 0], "--t-T: found 0; must be greater than or equal to 2"),
     "feather alone": (["--feather-px", 2], r"--feather-px: found 2; must be at most grow_px \(0\): .*"),
     "unknown device": (["--device", "gpu"], "--device: found 'gpu'; must be one of 'auto', 'cpu', 'cuda' or 'mps'"),
     "unknown precision": (["--precision", "half"], "--precision: found 'half'; must be one of 'float32', .*"),

@@ -284,7 +284,7 @@ def test_line_of_the_file_is_said_where_the_override_is_not_to_blame():
         [],
         ["seed=5", "batch_size=3", "folders.masked=x", "stages.0.inpaint.label=random"],
         ["stages.0.inpaint.sampler.repaint.timestep_respacing='250'", "max_megapixels=0.5", "images=größe"],
-        ["stages.0.inpaint.sampler.repaint={t_T: 1}", "stages.0.inpaint.classifier={weights: a, scale: 2}"],
+        ["stages.0.inpaint.sampler.repaint={t_T: 20}", "stages.0.inpaint.classifier={weights: a, scale: 2}"],
     ],
 )
 def test_resolved_settings_read_back_are_the_same(overrides):

@@ -7,7 +7,9 @@ import weakref
 import pytest
 import torch
 
+from repaint.errors import RunError
 from repaint.stages import filling, frugal
+from repaint.stages.device import prepared
 from repaint.stages.frugal import FewerAtOnce, SmallerCopy, is_gpu_lost, is_out_of_memory, while_memory_suffices
 from repaint.stages.inpaint import Inpaint
 
@@ -194,3 +196,13 @@ def test_a_gpu_is_lost_if_it_failed_and_does_not_answer(monkeypatch, error, answ
 @pytest.mark.skipif(not hasattr(torch, "AcceleratorError"), reason="this torch has none")
 def test_what_torch_says_of_a_gpu_needs_no_words():
     assert is_gpu_lost(torch.AcceleratorError("an illegal memory access was encountered", 700))
+
+
+def test_a_device_that_does_not_answer_is_refused_in_one_line(monkeypatch):
+    def zeros(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTry again.")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "zeros", zeros)
+    with pytest.raises(RunError, match=r"^device: cuda does not answer \(CUDA out of memory\.\); use device: cpu.*"):
+        prepared("cuda", "float32")

@@ -1,4 +1,4 @@
-"""What looks like damage and is none: wires, hair, bars, branches, writing. Drawn into a picture, it belongs to it.
+"""What looks like damage and is none: wires, hair, bars, edges, branches, writing. Drawn in, it belongs to the picture.
 
 All lengths are px of a 256 x 256 image, scaled by sqrt(H * W) / 256.
 """
@@ -90,6 +90,19 @@ def bars(height: int, width: int, scale: float, generator: Generator) -> Tensor:
     return (cover * ((along.abs() < reach) & (aside.abs() < reach)))[None]
 
 
+def ledges(height: int, width: int, scale: float, generator: Generator) -> Tensor:
+    """The edge of a roof, a step or a quay: a straight even line, and a paler band on one side of it alone."""
+    heading = pick(generator, (0.0, math.pi / 2, number(generator, 0, math.pi))) + number(generator, -0.1, 0.1)
+    y, x = pixels(height, width) - place(generator, height, width)[:, None, None]
+    along, aside = x * math.cos(heading) + y * math.sin(heading), y * math.cos(heading) - x * math.sin(heading)
+    aside = aside * pick(generator, (-1.0, 1.0))
+    reach = math.hypot(height, width) * number(generator, 0.15, 1)
+    radius, deep = scale * number(generator, 0.35, 1.5), scale * number(generator, 3, 40)
+    edge = (radius + 0.5 - aside.abs()).clamp(0, 1)
+    band = number(generator, 0.15, 0.6) * (aside + 0.5).clamp(0, 1) * (deep + 0.5 - aside).clamp(0, 1)
+    return (edge.maximum(band) * (reach - along.abs()).clamp(0, 1))[None]
+
+
 def branches(height: int, width: int, scale: float, generator: Generator) -> Tensor:
     """A bough that divides and divides, each part thinner than what it grew from."""
     tips = [(place(generator, height, width), number(generator, 0, math.tau), scale * number(generator, 1, 4))]
@@ -141,6 +154,7 @@ LOOKALIKES: dict[str, Cover] = {
     "wires": wires,
     "strands": strands,
     "bars": bars,
+    "ledges": ledges,
     "branches": branches,
     "writing": writing,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..errors import ConfigError
+from ..errors import ConfigError, RunError
 from .progress import Device, Precision
 
 
@@ -27,8 +27,15 @@ def prepared(device: Device, precision: Precision) -> tuple[torch.device, Precis
 
     Raises:
         ConfigError: if the device is not there.
+        RunError: if it is there and does not answer, as one that other programs have filled.
     """
     at = chosen_device(device)
+    if at.type != "cpu":
+        try:
+            torch.zeros(1, device=at)
+        except RuntimeError as e:
+            reason = str(e).strip().partition("\n")[0]
+            raise RunError(f"device: {at.type} does not answer ({reason}); use device: cpu") from None
     if at.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False  # float32 means float32: pictures do not depend on the device
     if at.type == "cpu" and precision == "float16":

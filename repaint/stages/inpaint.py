@@ -20,7 +20,7 @@ class Repaint(Settings):
     """RePaint (Lugmayr et al. 2022), with the paper's names."""
 
     t_T: int = Field(
-        default=250, ge=1, le=1000, description="steps from pure noise to image; respaces the prior's schedule"
+        default=250, ge=2, le=1000, description="steps from pure noise to image; respaces the prior's schedule"
     )
     jump_length: int = Field(default=10, ge=1, description="how far one jump climbs back up; below t_T")
     jump_n_sample: int = Field(default=10, ge=1, description="how often each anchor is passed; 1 = no resampling")
@@ -48,7 +48,7 @@ class Repaint(Settings):
     def _jumps_below_t_T(self) -> Repaint:
         for jump in ("jump", "jump2", "jump3"):
             length = getattr(self, f"{jump}_length")
-            if getattr(self, f"{jump}_n_sample") > 1 and length >= self.t_T > 1:
+            if getattr(self, f"{jump}_n_sample") > 1 and length >= self.t_T:
                 raise WrongKey(f"{jump}_length", f"found {length}; must be below t_T, which is {self.t_T}")
         return self
 

@@ -36,7 +36,7 @@ class TrainScratches(Training):
         default=0.3,
         ge=0,
         le=1,
-        description="share of aged windows with wires, hair, bars, branches or writing drawn in",
+        description="share of aged windows with wires, hair, bars, edges, branches or writing drawn in",
     )
     enlarged: float = Field(
         default=0.2, ge=0, le=1, description="share of windows aged at half their size: thick damage, as in large scans"
