@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..diffusion import Denoiser, Guided, Noise, image_by_image
+from ..diffusion import Denoiser, Guided, NetworkPrior, Noise, image_by_image
 from ..errors import ConfigError
 from ..holes import feathered, grown
 from ..image import Photo, centre_cropped
@@ -29,62 +29,33 @@ STREAM = 0x9E3779B97F4A7C15  # between the seeds of a photo's canvases; odd, so 
 
 
 def built(
-    settings: Inpaint, device: Device, precision: Precision, batch_size: int, loaded: LoadedPrior | None = None
+    settings: Inpaint, device: Device, precision: Precision, batch_size: int, own: LoadedPrior | None = None
 ) -> InpaintStage:
-    """The stage of these settings, its weights loaded, but for a prior that is."""
+    """The stage of these settings, its weights loaded, but for a prior of one's own."""
     at, precision, slow = prepared(device, precision)
-    name, remarks = settings.chosen_prior() if loaded is None else ("own prior", ())
+    name, remarks = settings.chosen_prior() if own is None else ("own prior", ())
     remarks = (*remarks, *slow)
-    if loaded is None:
-        architecture = settings.architecture.told() if name == settings.prior else {}
-        loaded = load_prior(
-            name, weights_dir=settings.weights_dir, device=at, precision=precision, architecture=architecture
-        )
-    classes_of_prior = loaded.classes
-    one_by_one = image_by_image if at.type == "cpu" else lambda network: network
-    repaint = settings.sampler.repaint
-    frugal = FewerAtOnce(name, one_by_one(loaded.prior.network))
-    prior = dataclasses.replace(loaded.prior, network=frugal, clip=settings.clip)
-    if repaint.variance == "posterior":
-        prior = dataclasses.replace(prior, use_learned_var=False, fixed_var_mix=0.0)
-    weights, classifier, classes = {name: loaded.sha256}, None, loaded.classes
-    if settings.classifier is not None:
-        network, sha = load_classifier(
-            settings.classifier.weights,
-            weights_dir=settings.weights_dir,
-            device=at,
-            architecture=settings.classifier.architecture.told(),
-        )
-        classifier, classes = one_by_one(network), network.config.classes
-        if loaded.classes not in (0, classes):
-            raise ConfigError(
-                f"classifier: knows {classes} classes, {name} {loaded.classes}; both must mean the same by a label"
-            )
-        weights[settings.classifier.weights] = sha
+    loaded = _loaded_prior(settings, name, at, precision) if own is None else own
+    network = FewerAtOnce(name, image_by_image(loaded.prior.network) if at.type == "cpu" else loaded.prior.network)
+    prior = _walked(settings, dataclasses.replace(loaded.prior, network=network, clip=settings.clip))
+    weights, told = {name: loaded.sha256}, network.told
+
+    classifier, classes = _loaded_classifier(settings, at, name, loaded.classes, weights)
     _check_label(settings, name, classes)
-    try:
-        prior = prior.respaced(repaint.states())
-    except ValueError as e:
-        key = "t_T" if repaint.spacing == "quadratic" or repaint.timestep_respacing is None else "timestep_respacing"
-        raise ConfigError(f"{key}: {e}") from None
-    if repaint.t_T > prior.schedule.T:
-        raise ConfigError(
-            f"t_T: found {repaint.t_T}; must be at most the {prior.schedule.T} states of timestep_respacing"
-        )
 
     def denoiser(labels: Tensor | None) -> Denoiser:
-        told = dataclasses.replace(prior, labels=labels if classes_of_prior else None)
+        of_labels = dataclasses.replace(prior, labels=labels if loaded.classes else None)
         if classifier is None or labels is None or settings.classifier is None:
-            return told
-        return Guided(told, classifier, labels, settings.classifier.scale)
+            return of_labels
+        return Guided(of_labels, classifier, labels, settings.classifier.scale)
 
-    mender, told = None, frugal.told
+    mender = None
     if settings.mender is not None and settings.fit == "native":
         found = load_mender(settings.mender, weights_dir=settings.weights_dir, device=at)
         weights[settings.mender] = found.sha256
         remarks = (*remarks, *found.remarks)
         fewer = FewerAtOnce(settings.mender, found.network)
-        told = partial(_of_both, frugal.told, fewer.told)
+        told = partial(_of_both, network.told, fewer.told)
         mender = Mender(fewer, settings.mend_px, at, 1 if at.type == "cpu" else batch_size)
     filler = Filler(settings, denoiser, loaded.size, classes, at, batch_size, mender, told)
     return InpaintStage(
@@ -95,6 +66,47 @@ def built(
         size=loaded.size,
         device=device_name(at),
     )
+
+
+def _loaded_prior(settings: Inpaint, name: str, at: torch.device, precision: Precision) -> LoadedPrior:
+    told = settings.architecture.told() if name == settings.prior else {}
+    return load_prior(name, weights_dir=settings.weights_dir, device=at, precision=precision, architecture=told)
+
+
+def _walked(settings: Inpaint, prior: NetworkPrior) -> NetworkPrior:
+    """The prior with the states and the variance that the settings ask for."""
+    repaint = settings.sampler.repaint
+    if repaint.variance == "posterior":
+        prior = dataclasses.replace(prior, use_learned_var=False, fixed_var_mix=0.0)
+    try:
+        prior = prior.respaced(repaint.states())
+    except ValueError as e:
+        key = "t_T" if repaint.spacing == "quadratic" or repaint.timestep_respacing is None else "timestep_respacing"
+        raise ConfigError(f"{key}: {e}") from None
+    if repaint.t_T > prior.schedule.T:
+        raise ConfigError(
+            f"t_T: found {repaint.t_T}; must be at most the {prior.schedule.T} states of timestep_respacing"
+        )
+    return prior
+
+
+def _loaded_classifier(
+    settings: Inpaint, at: torch.device, name: str, classes: int, weights: dict[str, str]
+) -> tuple[Callable[[Tensor, Tensor], Tensor] | None, int]:
+    """The classifier that guides, if one is asked for, and how many classes there are; `weights` gets its sha256."""
+    if settings.classifier is None:
+        return None, classes
+    network, sha = load_classifier(
+        settings.classifier.weights,
+        weights_dir=settings.weights_dir,
+        device=at,
+        architecture=settings.classifier.architecture.told(),
+    )
+    known = network.config.classes
+    if classes not in (0, known):
+        raise ConfigError(f"classifier: knows {known} classes, {name} {classes}; both must mean the same by a label")
+    weights[settings.classifier.weights] = sha
+    return image_by_image(network) if at.type == "cpu" else network, known
 
 
 def _of_both(one: Callable[[], list[str]], other: Callable[[], list[str]]) -> list[str]:
