@@ -219,3 +219,10 @@ def test_one_folder_cannot_be_that_of_images_and_that_of_masks(tmp_path):
     words = "is the folder of images, too; masks need a folder or a file of their own"
     for masks in ("images", "link"):
         assert refusal(tmp_path, masks=f"{tmp_path}/{masks}") == f"masks: DIR/{masks} {words}"
+
+
+@pytest.mark.parametrize(("image", "mask"), [("k\u00e4se", "ka\u0308se"), ("ka\u0308se", "k\u00e4se")])
+def test_an_accent_is_the_same_in_one_character_and_in_two(tmp_path, image, mask):
+    touch(tmp_path / "images", f"{image}.jpg")
+    touch(tmp_path / "masks", f"{mask}.png")
+    assert found(tmp_path) == [(f"{image}.jpg", f"masks/{mask}.png")]

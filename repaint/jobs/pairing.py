@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -157,7 +158,8 @@ def _refuse_shared_results(items: Sequence[Item]) -> None:
 
 
 def _stem(name: str) -> str:
-    return str(PurePosixPath(name).with_suffix(""))
+    """What a name must have in common with its partner's; an accent is one, as Windows writes it or as a Mac does."""
+    return unicodedata.normalize("NFC", str(PurePosixPath(name).with_suffix("")))
 
 
 def _names(names: Sequence[str]) -> str:
