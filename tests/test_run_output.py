@@ -239,3 +239,10 @@ def test_a_report_where_one_stands_has_the_name_of_that_folder(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path / "mine")
     run(config(tmp_path).model_copy(update={"output": "."}))
     assert "<title>mine</title>" in (tmp_path / "mine" / "report.html").read_text()
+
+
+def test_a_folder_in_the_output_that_images_have_too_is_refused(tmp_path):
+    """The result of masked/a.png would be overwritten by a.png with its hole black."""
+    dataset(tmp_path, "a.png", "masked/a.png")
+    words = "folders: DIR/out/masked/a.png would be written for a.png and for masked/a.png; choose other folders"
+    assert refused(tmp_path, folders={"masked": str(tmp_path / "out" / "masked")}) == words
