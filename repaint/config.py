@@ -52,6 +52,9 @@ for _kind in (_Loader, _Dumper):
     )
 
 
+NO_VALUE = (yaml.YAMLError, ValueError, LookupError, AttributeError)  # what a tag that does not fit is answered with
+
+
 class Document:
     """A YAML file with the line of every key, and overrides laid over it.
 
@@ -74,7 +77,7 @@ class Document:
         loader = _Loader("")
         try:
             self.data: dict[str, Any] = _own(loader.construct_document(root))
-        except (yaml.YAMLError, ValueError) as e:
+        except NO_VALUE as e:
             raise _not_yaml(name, e) from None
 
     @classmethod
@@ -98,7 +101,7 @@ class Document:
                 raise ConfigError(f"--set {setting}: must look like key.0.key=value")
             try:
                 said = yaml.load(value, Loader=_Loader)
-            except (yaml.YAMLError, ValueError, RecursionError) as e:
+            except (*NO_VALUE, RecursionError) as e:
                 raise ConfigError(f"--set {setting}: the value is not valid YAML: {_reason(e)}") from None
             self._set(dotted.replace("[", ".").replace("]", "").split("."), said, setting)
             self._overrides.append(dotted)
@@ -135,7 +138,7 @@ class Document:
         for i, key in enumerate(path):
             last = i == len(path) - 1
             if isinstance(here, list):
-                if not key.isdigit() or int(key) >= len(here):
+                if not key.isdecimal() or int(key) >= len(here):
                     at = ".".join(path[:i])
                     raise ConfigError(
                         f"--set {setting}: {at} is a list of {len(here)}; {key!r} is none of 0..{len(here) - 1}"

@@ -112,8 +112,10 @@ def join(folder: str | Path, *parts: str) -> str:
 
 
 def relative(path: str, folder: str) -> str:
-    """`path` as seen from `folder`, '/' between parts; remote paths as they are."""
-    return path if is_remote(path) else Path(os.path.relpath(path, folder)).as_posix()
+    """`path` as seen from `folder`, '/' between parts; remote paths that are not below it as they are."""
+    if is_remote(path):
+        return path.removeprefix(f"{str(folder).rstrip('/')}/")
+    return Path(os.path.relpath(path, folder)).as_posix()
 
 
 def is_within(path: str | Path, folder: str | Path) -> bool:

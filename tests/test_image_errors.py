@@ -202,6 +202,15 @@ def test_a_photo_is_made_of_floats(rgb, found):
         Photo(rgb)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_floats_of_any_width_are_a_photo_in_single_precision(dtype):
+    rgb, alpha = torch.full((3, 4, 5), 0.25, dtype=dtype), torch.ones(1, 4, 5, dtype=dtype)
+    photo = Photo(rgb, alpha=alpha)
+    assert photo.rgb.dtype == photo.alpha.dtype == torch.float32
+    assert torch.equal(photo.rgb, torch.full((3, 4, 5), 0.25))
+    assert rgb.dtype == alpha.dtype == dtype
+
+
 @pytest.mark.parametrize(
     ("parts", "said"),
     [

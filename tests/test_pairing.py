@@ -197,3 +197,32 @@ def test_photos_of_formats_that_are_not_read_are_named(tmp_path):
     assert [remark.replace(str(tmp_path), "DIR") for remark in remarks] == [
         "IMG_1.HEIC, deep/b.avif of DIR/images: not read; convert to JPEG, PNG or TIFF"
     ]
+
+
+@pytest.mark.parametrize(
+    ("mask", "said", "words"),
+    [
+        ("mask.png", "mask.png", "mask.png of DIR/images: not taken for an image, but for what masks: says"),
+        ("masks/a.png", "masks/", "masks/a.png of DIR/images: not taken for an image, but for what masks: says"),
+    ],
+)
+def test_masks_among_the_images_are_no_images(tmp_path, mask, said, words):
+    touch(tmp_path / "images", "a.jpg", mask)
+    items, remarks = pairs(tmp_path, masks=f"{tmp_path}/images/{said}")
+    assert [(item.name, item.mask) for item in items] == [("a.jpg", str(tmp_path / "images" / mask))]
+    assert [remark.replace(str(tmp_path), "DIR") for remark in remarks] == [words]
+
+
+def test_one_folder_cannot_be_that_of_images_and_that_of_masks(tmp_path):
+    touch(tmp_path / "images", "a.png", "a_mask.png")
+    (tmp_path / "link").symlink_to("images")
+    words = "is the folder of images, too; masks need a folder or a file of their own"
+    for masks in ("images", "link"):
+        assert refusal(tmp_path, masks=f"{tmp_path}/{masks}") == f"masks: DIR/{masks} {words}"
+
+
+@pytest.mark.parametrize(("image", "mask"), [("k\u00e4se", "ka\u0308se"), ("ka\u0308se", "k\u00e4se")])
+def test_an_accent_is_the_same_in_one_character_and_in_two(tmp_path, image, mask):
+    touch(tmp_path / "images", f"{image}.jpg")
+    touch(tmp_path / "masks", f"{mask}.png")
+    assert found(tmp_path) == [(f"{image}.jpg", f"masks/{mask}.png")]

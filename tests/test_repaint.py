@@ -292,3 +292,21 @@ def test_what_is_no_number_in_a_hole_is_never_looked_at():
         *_, last = repaint(prior, image, keep, [4, 3, 2, 1, 0], Noise([0]))
         ends.append(last.x_t)
     assert torch.equal(*ends)
+
+
+@pytest.mark.parametrize(
+    ("times", "words"),
+    [
+        ([4, 2, 1, 0], "got 4 and then 2"),
+        ([4, 3, 3, 2], "got 3 and then 3"),
+        ([2, 4, 3], "got 2 and then 4"),
+        ([5, 4, 3], "0..4, got 5"),
+        ([1, 0, -1], "0..4, got -1"),
+    ],
+    ids=str,
+)
+def test_a_walk_goes_one_state_at_a_time_within_the_chain(times, words):
+    spy = tiny.Spy(linear_schedule().respaced(4))
+    with pytest.raises(ValueError, match=words):
+        next(repaint(spy, GREY, KEEPS["all"], times, Noise([0])))
+    assert not spy.seen

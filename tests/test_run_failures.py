@@ -276,3 +276,12 @@ def test_a_full_mask_invents_all_of_the_picture_and_says_so(tmp_path):
     assert [(r.status, r.calls) for r in report.records] == [("done", 6)]
     assert report.records[0].note == "the mask keeps nothing; all of the picture is invented"
     assert not any(s.remark and "looks inverted" in s.remark for s in seen)  # said once, and better
+
+
+def test_a_file_where_a_photo_needs_a_folder_fails_that_photo_alone(tmp_path):
+    dataset(tmp_path, "a.png", "b/c.png", "d.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "b").write_bytes(b"of somebody")
+    report = run(config(tmp_path))
+    assert (report.done, report.failed) == (2, 1)
+    assert "b/c.png: a file has the name of a folder of its result" in lines(tmp_path / "out")[1]["note"]

@@ -220,3 +220,29 @@ def test_other_settings_are_welcome_while_the_output_holds_no_result(tmp_path):
         run(config(tmp_path, inpaint={"label": 3}))
     assert run(config(tmp_path)).done == 1
     assert "label" not in yaml.safe_load((tmp_path / "out" / "config.yml").read_text())["stages"][0]["inpaint"]
+
+
+def test_what_failed_of_samples_that_are_no_longer_asked_for_is_not_in_the_report(tmp_path):
+    dataset(tmp_path, "a.png")
+    mask = (tmp_path / "masks" / "a.png").read_bytes()
+    (tmp_path / "masks" / "a.png").write_bytes(b"")
+    assert run(config(tmp_path, samples=3)).failed == 3
+    (tmp_path / "masks" / "a.png").write_bytes(mask)
+    report = run(config(tmp_path))
+    assert [(record.sample, record.status) for record in report.records] == [(0, "done")]
+    assert "is empty" not in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_report_where_one_stands_has_the_name_of_that_folder(tmp_path, monkeypatch):
+    dataset(tmp_path, "a.png")
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    run(config(tmp_path).model_copy(update={"output": "."}))
+    assert "<title>mine</title>" in (tmp_path / "mine" / "report.html").read_text()
+
+
+def test_a_folder_in_the_output_that_images_have_too_is_refused(tmp_path):
+    """The result of masked/a.png would be overwritten by a.png with its hole black."""
+    dataset(tmp_path, "a.png", "masked/a.png")
+    words = "folders: DIR/out/masked/a.png would be written for a.png and for masked/a.png; choose other folders"
+    assert refused(tmp_path, folders={"masked": str(tmp_path / "out" / "masked")}) == words

@@ -158,6 +158,10 @@ def test_a_remote_run_gives_the_bytes_of_a_local_one(bucket, local, root):
         "report.html",
     }
     assert bucket.objects[f"{root}/out/manifest.latest.jsonl"] == b""
+    page = bucket.objects[f"{root}/out/report.html"].decode()
+    assert {name: f'href="{name}"' in page for name in [r.output for r in report.records]} == dict.fromkeys(
+        [r.output for r in report.records], True
+    )
 
 
 def test_images_there_may_have_results_here(bucket, local):

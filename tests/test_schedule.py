@@ -51,7 +51,7 @@ def test_betas_are_the_oracles(name, T):
 @pytest.mark.parametrize("T", [20, 7])
 def test_linear_chain_too_short_for_its_betas_is_refused(T):
     """1000 / T times 0.02 is 1 or more: nothing of the image would be left, or less than nothing."""
-    with pytest.raises(ValueError, match="stay above 0"):
+    with pytest.raises(ValueError, match="beta must lie between 0 and 1"):
         linear_schedule(T)
 
 
@@ -214,3 +214,15 @@ def test_betas_in_single_precision_lose_nothing_more():
 def test_no_step_leads_to_a_state_that_is_none(t):
     with pytest.raises(ValueError, match=rf"a step leads to a state in 1\.\.100, got {t}"):
         linear_schedule(100).beta(t)
+
+
+@pytest.mark.parametrize("t", [0, -1, 101])
+def test_no_step_leaves_from_a_state_that_is_none(t):
+    with pytest.raises(ValueError, match=r"1\.\.100"):
+        linear_schedule(100).posterior_variance(t)
+
+
+@pytest.mark.parametrize("t", [-1, 101])
+def test_no_state_is_counted_from_the_end(t):
+    with pytest.raises(ValueError, match=r"0\.\.100"):
+        linear_schedule(100).bar(t)

@@ -50,10 +50,14 @@ def repaint(
     Args:
         known: (B, C, H, W) in [-1, 1]; what stands in its holes is never looked at.
         keep: (B, 1, H, W), True = known; weights between 0 and 1 mix.
-        times: the states to visit, from `time_travel`.
+        times: the states to visit, from `time_travel`: neighbours one apart. For longer steps, respace the schedule.
         start: x_t at `times[0]`, to go on from an image with noise on it; pure noise without it.
+
+    Raises:
+        ValueError: if `times` leaves 0..T, or skips or repeats a state.
     """
     schedule = denoiser.schedule
+    _check(times, schedule.T)
     keep = keep.to(known)
     known = torch.where(keep > 0, known, 0)  # or what is no number in a hole would spread
     fresh = start is None
@@ -69,3 +73,10 @@ def repaint(
         denoised = denoiser(x_t, t)
         x_t = p_step(schedule, x_t, t, denoised, step_noise)
         yield Sample(s, x_t, denoised.x_0)
+
+
+def _check(times: Sequence[State], T: State) -> None:
+    if outside := [t for t in times if not 0 <= t <= T]:
+        raise ValueError(f"times must lie in 0..{T}, got {outside[0]}")
+    if wrong := [(t, s) for t, s in pairwise(times) if abs(t - s) != 1]:
+        raise ValueError(f"times must go one state up or down at a time, got {wrong[0][0]} and then {wrong[0][1]}")

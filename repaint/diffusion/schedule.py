@@ -41,7 +41,9 @@ class Schedule:
         return len(self.alpha_bar) - 1
 
     def bar(self, t: State) -> float:
-        """alpha_bar at state `t`."""
+        """alpha_bar at state `t`, in 0..T."""
+        if not 0 <= t <= self.T:
+            raise ValueError(f"a state must lie in 0..{self.T}, got {t}")
         return self.alpha_bar[t].item()
 
     def beta(self, t: State) -> float:
@@ -53,6 +55,8 @@ class Schedule:
     def posterior_variance(self, t: State) -> float:
         """The variance of q(x_{t-1} | x_t, x_0), for t in 1..T; at t = 1, where it is 0, that of t = 2 (Nichol &
         Dhariwal 2021)."""
+        if not 1 <= t <= self.T:
+            raise ValueError(f"a step leaves from a state in 1..{self.T}, got {t}")
         if self.T == 1:
             return SMALLEST_VARIANCE
         t = max(t, 2)
@@ -75,7 +79,11 @@ class Schedule:
 
 
 def linear_schedule(T: int = 1000) -> Schedule:
-    """beta from 1e-4 to 0.02 over 1000 steps, scaled by 1000 / T for others (Ho et al. 2020)."""
+    """beta from 1e-4 to 0.02 over 1000 steps, scaled by 1000 / T for others (Ho et al. 2020).
+
+    Raises:
+        ValueError: if T is 2..20: its last steps would have variances of 1 and more.
+    """
     scale = 1000 / T
     return from_betas(torch.linspace(scale * 1e-4, scale * 0.02, T, dtype=torch.float64))
 
@@ -88,7 +96,14 @@ def cosine_schedule(T: int = 1000) -> Schedule:
 
 
 def from_betas(beta: Tensor) -> Schedule:
-    """The schedule of the chain whose steps have the variances `beta` (T,)."""
+    """The schedule of the chain whose steps have the variances `beta` (T,).
+
+    Raises:
+        ValueError: if one does not lie between 0 and 1.
+    """
+    if not ((beta > 0) & (beta < 1)).all():
+        low, high = beta.min().item(), beta.max().item()
+        raise ValueError(f"beta must lie between 0 and 1 at each of {len(beta)} steps, found {low:g}..{high:g}")
     bar = torch.cat([beta.new_ones(1, dtype=torch.float64), (1 - beta.double()).cumprod(0)])
     return Schedule(bar, (0, *range(len(beta))))
 

@@ -47,7 +47,7 @@ class Photo:
     """A picture with what is damaged in it.
 
     Args:
-        rgb: (3, H, W) float32 in [0, 1].
+        rgb: (3, H, W) float32 in [0, 1]; other floats become that, as NumPy's doubles.
         keep: (1, H, W) bool, False = damaged; float weights in [0, 1] are a soft mask.
         alpha: (1, H, W) float32 in [0, 1], not multiplied into `rgb`.
 
@@ -74,6 +74,9 @@ class Photo:
             if values is not None and values.shape != (1, *self.rgb.shape[1:]):
                 found, wanted = tuple(values.shape), (1, *self.rgb.shape[1:])
                 raise ImageError(f"a photo's {name} must be {wanted} as its rgb is, found {found}")
+        object.__setattr__(self, "rgb", self.rgb.float())
+        if self.alpha is not None:
+            object.__setattr__(self, "alpha", self.alpha.float())
 
 
 @dataclass(frozen=True, eq=False)

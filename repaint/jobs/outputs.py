@@ -71,7 +71,7 @@ class Outputs:
         return name
 
     def refuse_among_sources(self, items: Sequence[Item]) -> None:
-        """Nothing, if no result would overwrite an image or a mask, or be taken for one by the next start.
+        """Nothing, if no result would overwrite an image, a mask or another result, or be read by the next start.
 
         Raises:
             RunError: otherwise.
@@ -83,10 +83,15 @@ class Outputs:
                 if place is not None and files.is_dir(place) and files.is_within(folder, place):
                     raise RunError(f"{what}: {folder} lies in {key} ({place}), among what is read; choose another")
         sources = {source for item in items for source in (item.image, item.mask)}
+        writers: dict[str, Item] = {}
         for item in items:
             for result in self._written(item):
                 if result in sources:
                     raise RunError(f"output: {result} is read by this run and would be overwritten; choose another")
+                if (other := writers.setdefault(result, item)) is not item:
+                    raise RunError(
+                        f"folders: {result} would be written for {other.name} and for {item.name}; choose other folders"
+                    )
 
     def refuse_files_of_others(self, items: Sequence[Item]) -> None:
         """Nothing, if no result would overwrite a file that is not of this run: of none the manifest or report knows.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -50,6 +51,7 @@ def paired(config: RunConfig) -> tuple[list[Item], list[str]]:
     """
     images = _listed(config.images, "images")
     masks = _listed(config.masks, "masks") if config.masks is not None else []
+    images, of_masks = _without_masks(images, config)
     if config.masks is None:
         partners: Sequence[str | None] = [None] * len(images)
         remarks: list[str] = []
@@ -72,10 +74,31 @@ def paired(config: RunConfig) -> tuple[list[Item], list[str]]:
     _refuse_shared_results(items)
     if files.is_dir(config.images) and (unread := files.list_files(config.images, UNREAD)):
         remarks = [*remarks, f"{_names(unread)} of {config.images}: not read; convert to JPEG, PNG or TIFF"]
+    if of_masks:
+        remarks = [
+            *remarks,
+            f"{_names(of_masks)} of {config.images}: not taken for {_an_image(of_masks)}, but for what masks: says",
+        ]
     chosen = items[config.offset :][: config.limit]
     if not chosen:
         raise RunError(f"offset: {config.offset} leaves none of the {len(items)} images of {config.images}")
     return chosen, remarks
+
+
+def _without_masks(images: list[str], config: RunConfig) -> tuple[list[str], list[str]]:
+    """The images; and what of them is a mask, as masks may lie in the folder of images."""
+    if config.masks is None or not files.is_dir(config.images):
+        return images, []
+    if files.is_within(config.masks, config.images) and files.is_within(config.images, config.masks):
+        raise RunError(
+            f"masks: {config.masks} is the folder of images, too; masks need a folder or a file of their own"
+        )
+    place = files.relative(config.masks.rstrip("/"), config.images)
+    of_masks = [name for name in images if name == place or name.startswith(f"{place}/")]
+    if len(of_masks) == len(images):
+        raise RunError(f"images: {config.images} holds no images, only what masks: says ({config.masks})")
+    there = set(of_masks)
+    return [name for name in images if name not in there], of_masks
 
 
 def _by_stem(images: Sequence[str], masks: Sequence[str], config: RunConfig) -> tuple[list[str | None], list[str]]:
@@ -135,7 +158,8 @@ def _refuse_shared_results(items: Sequence[Item]) -> None:
 
 
 def _stem(name: str) -> str:
-    return str(PurePosixPath(name).with_suffix(""))
+    """What a name must have in common with its partner's; an accent is one, as Windows writes it or as a Mac does."""
+    return unicodedata.normalize("NFC", str(PurePosixPath(name).with_suffix("")))
 
 
 def _names(names: Sequence[str]) -> str:
@@ -145,6 +169,10 @@ def _names(names: Sequence[str]) -> str:
 
 def _have(names: Sequence[str]) -> str:
     return "has" if len(names) == 1 else "have"
+
+
+def _an_image(names: Sequence[str]) -> str:
+    return "an image" if len(names) == 1 else "images"
 
 
 def _are(names: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-from .. import report
+from .. import files, report
 from ..config import resolved
 from ..errors import ImageError, RepaintError, RunError, RunStopped
 from ..image import Photo
@@ -33,6 +34,8 @@ from .settings import RunConfig
 OF_THE_NAME = {  # faults of one photo, not of the place
     errno.ENAMETOOLONG: "the name is too long for what is written beside its result",
     errno.EISDIR: "a folder has the name of its result",
+    errno.EEXIST: "a file has the name of a folder of its result",
+    errno.ENOTDIR: "a file has the name of a folder of its result",
     errno.EINVAL: "no file can have the name of its result there",
     errno.EILSEQ: "no file can have the name of its result there",
 }
@@ -173,10 +176,13 @@ class Running:
             with contextlib.suppress(OSError, RepaintError):
                 manifest.settle()
                 self._write_report(items, manifest)
-        wanted = {(item.name, sample) for item in items for sample in range(self.config.samples)}
-        s = self.status
-        records = tuple(r for key, r in manifest.records.items() if key in wanted)
+        s, records = self.status, self._records(items, manifest)
         return Report(self.config.output, s.done, s.failed, s.skipped, time.monotonic() - self.began, records)
+
+    def _records(self, items: Sequence[Item], manifest: Manifest) -> tuple[Record, ...]:
+        """Of the results that were asked for; an earlier start that made nothing may have been asked for others."""
+        wanted = {(item.name, sample) for item in items for sample in range(self.config.samples)}
+        return tuple(record for key, record in manifest.records.items() if key in wanted)
 
     def _batches(self, items: Iterable[Item]) -> Iterator[list[Shot]]:
         """What is still to be made, some photos at a time; failures to read are recorded on the way."""
@@ -318,10 +324,10 @@ class Running:
         self.watch(dataclasses.replace(self.status, remark=remark))
 
     def _write_report(self, items: Sequence[Item], manifest: Manifest) -> None:
-        wanted = {item.name for item in items}
-        rows = self.outputs.rows([r for r in manifest.records.values() if r.name in wanted], items)
+        output = self.config.output
+        rows = self.outputs.rows(self._records(items, manifest), items)
         summary = report.Summary(
-            title=Path(self.config.output).name,
+            title=Path(output if files.is_remote(output) else os.path.abspath(output)).name,
             settings_yaml=resolved(self.config),
             rows=rows,
             device=f"{self.device}, {platform.machine()}, {self.settings['precision']}",
@@ -329,7 +335,7 @@ class Running:
             version=_version(),
             weights="\n".join(f"{name}, sha256 {sha256}" for name, sha256 in self.pipeline.weights.items()),
         )
-        report.write_report(self.config.output, summary)
+        report.write_report(output, summary)
 
 
 def _note(prepared: Photo, *, found: bool) -> str:

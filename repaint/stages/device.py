@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import torch
 
 from ..errors import ConfigError, RunError
@@ -12,8 +14,13 @@ def chosen_device(device: Device) -> torch.device:
     """The device meant; auto = the first of CUDA, Apple's GPU, CPU that is there.
 
     Raises:
-        ConfigError: if it is not there.
+        ConfigError: if it is not there, or none of those.
     """
+    if device not in get_args(Device):
+        raise ConfigError(
+            f"device: found {str(device)!r}; must be one of {', '.join(get_args(Device))} "
+            "(which GPU, CUDA_VISIBLE_DEVICES says)"
+        )
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
         return torch.device(next(name for name, there in present.items() if there))
@@ -26,10 +33,12 @@ def prepared(device: Device, precision: Precision) -> tuple[torch.device, Precis
     """The device meant, ready for work; the precision that serves there; and what to tell the user of it.
 
     Raises:
-        ConfigError: if the device is not there.
+        ConfigError: if the device is not there, or the precision is none.
         RunError: if it is there and does not answer, as one that other programs have filled.
     """
     at = chosen_device(device)
+    if precision not in get_args(Precision):
+        raise ConfigError(f"precision: found {str(precision)!r}; must be one of {', '.join(get_args(Precision))}")
     if at.type != "cpu":
         try:
             torch.zeros(1, device=at)

@@ -196,6 +196,9 @@ class Filler:
 
     def run(self, photos: Sequence[Photo], seeds: Sequence[int]) -> Iterator[Progress]:
         """Fill the holes of `photos`; yields after every step of the sampler, or once if there is nothing to fill."""
+        if len(photos) != len(seeds):
+            raise ValueError(f"there must be a seed for each photo, found {len(seeds)} for {len(photos)}")
+        seeds = [int(seed) for seed in seeds]  # of NumPy, too, whose numbers do not reach as far
         mended = [self._mended(self.prepared(photo)) for photo in photos]
         results = [photo for photo, _ in mended]
         each = enumerate(zip(mended, seeds, strict=True))
