@@ -55,6 +55,7 @@ def detect_command(
     options = Options.model_validate(said)
 
     from .detect_files import detect_files, photos_in
+    from .image import unread_in
     from .single import check_writable
     from .terminal import stage_bar
 
@@ -63,6 +64,8 @@ def detect_command(
     for remark in stage.remarks:
         say(remark)
     check_writable(out / "x.png")
+    if photo.is_dir() and (unread := unread_in(photo)) is not None:
+        say(unread)
     found = []
     limit = round(max_megapixels * 1e6)
     for detection in detect_files(photo, out, stage, stage_bar, probability=probability, max_pixels=limit):

@@ -219,3 +219,14 @@ def test_a_mask_corrected_by_hand_is_not_written_over(photos, tmp_path):
         f"--out {tmp_path / 'm'}: {mask} was changed since it was found, or never found here; choose another folder",
     )
     assert mask.read_bytes() == before
+
+
+def test_photos_of_formats_that_are_not_read_are_named(photos, tmp_path):
+    (photos / "more" / "c.heic").write_bytes(b"")
+    unread = f"more/c.heic of {photos}: not read; convert to JPEG, PNG or TIFF"
+    said = detect(photos, "--out", tmp_path / "m")
+    assert (said.code, said.lines[0]) == (0, f"repaint: {unread}")
+    for name in ("a.png", "more/b.png"):
+        (photos / name).unlink()
+    said = detect(photos, "--out", tmp_path / "m")
+    assert (said.code, said.error.endswith(f"; {unread}")) == (2, True)

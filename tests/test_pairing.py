@@ -197,3 +197,11 @@ def test_photos_of_formats_that_are_not_read_are_named(tmp_path):
     assert [remark.replace(str(tmp_path), "DIR") for remark in remarks] == [
         "IMG_1.HEIC, deep/b.avif of DIR/images: not read; convert to JPEG, PNG or TIFF"
     ]
+
+
+def test_a_folder_of_nothing_that_is_read_says_what_it_holds(tmp_path):
+    touch(tmp_path / "images", "IMG_1.HEIC", "IMG_2.HEIC", "IMG_3.HEIC", "IMG_4.HEIC")
+    touch(tmp_path / "masks", "a.png")
+    assert refusal(tmp_path).endswith(
+        "; IMG_1.HEIC, IMG_2.HEIC, IMG_3.HEIC and 1 more of DIR/images: not read; convert to JPEG, PNG or TIFF"
+    )
