@@ -56,7 +56,7 @@ def detect_command(
 
     from .detect_files import detect_files, photos_in
     from .image import unread_in
-    from .single import check_writable
+    from .single import check_writable, percent
     from .terminal import stage_bar
 
     photos_in(photo, out, probability=probability)  # refuses before weights are loaded
@@ -75,7 +75,8 @@ def detect_command(
             continue
         for note in detection.notes:
             say(f"{detection.name}: {note}")
-        say(f"{detection.name}: {100 * detection.damaged:.2f} % marked")
+        marked = f"{percent(detection.damaged)} marked" if detection.damaged else "no damage found"
+        say(f"{detection.name}: {marked}")
     failed = sum(detection.flaw is not None for detection in found)
     masks = len(found) - failed
     say(f"wrote {masks} mask{'s' if masks != 1 else ''} to {out}{f', {failed} failed' if failed else ''}")
