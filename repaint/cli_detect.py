@@ -55,7 +55,8 @@ def detect_command(
     options = Options.model_validate(said)
 
     from .detect_files import detect_files, photos_in
-    from .single import check_writable
+    from .image import unread_in
+    from .single import check_writable, percent
     from .terminal import stage_bar
 
     photos_in(photo, out, probability=probability)  # refuses before weights are loaded
@@ -63,6 +64,8 @@ def detect_command(
     for remark in stage.remarks:
         say(remark)
     check_writable(out / "x.png")
+    if photo.is_dir() and (unread := unread_in(photo)) is not None:
+        say(unread)
     found = []
     limit = round(max_megapixels * 1e6)
     for detection in detect_files(photo, out, stage, stage_bar, probability=probability, max_pixels=limit):
@@ -72,7 +75,8 @@ def detect_command(
             continue
         for note in detection.notes:
             say(f"{detection.name}: {note}")
-        say(f"{detection.name}: {100 * detection.damaged:.2f} % marked")
+        marked = f"{percent(detection.damaged)} marked" if detection.damaged else "no damage found"
+        say(f"{detection.name}: {marked}")
     failed = sum(detection.flaw is not None for detection in found)
     masks = len(found) - failed
     say(f"wrote {masks} mask{'s' if masks != 1 else ''} to {out}{f', {failed} failed' if failed else ''}")

@@ -86,6 +86,8 @@ def restore_command(
     }
     if not photo:
         raise ImageError("no photo is named; a photo, or a folder of photos, would be right")
+    if not out:
+        raise ConfigError("--out: is empty; the result, or a folder for it, would be right")
     if is_remote(photo) or Path(photo).is_dir():
         from .cli_run import run_and_show
 

@@ -21,6 +21,7 @@ from .image import (
     luma,
     of_frames,
     read_photo,
+    unread_in,
     write_mask,
     write_photo,
 )
@@ -78,7 +79,9 @@ def photos_in(source: Path, out: Path, *, probability: bool = False) -> list[tup
         raise ConfigError(f"--out {out}: lies in {source}, among the photos; choose another folder")
     names = list_files(source, READABLE)
     if not names:
-        raise ImageError(f"{source}: holds no photos ({', '.join(READABLE)})")
+        unread = unread_in(source)
+        more = "" if unread is None else f"; {unread}"
+        raise ImageError(f"{source}: holds no photos ({', '.join(READABLE)}){more}")
     taken: dict[PurePosixPath, str] = {}
     for name in names:
         stem = PurePosixPath(name).with_suffix("")

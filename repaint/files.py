@@ -11,11 +11,12 @@ import socket
 import tempfile
 import time
 import zlib
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 
 PART = re.compile(r"\.([0-9a-f]{4})([0-9a-f]+)-[^.]*\.part$")  # the writer's machine and process
+SHOWN = 3  # names in a message before "and so many more"
 ABANDONED_S = 86_400  # of age is a part that nobody is still writing, whoever its writer was
 
 
@@ -195,6 +196,12 @@ def _below(folder: str | Path, around: tuple[str, ...] = ()) -> Iterator[str]:
                     yield from _below(entry.path, (*around, here))
             else:
                 yield entry.path
+
+
+def in_short(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def is_named(path: str | Path, endings: Container[str]) -> bool:

@@ -185,11 +185,14 @@ def restore_file(
 
 def _found(photo: Photo, keep: Tensor) -> str:
     """What was found beside the mask that was given."""
+    from .single import found_share, of_damage
+
+    share = found_share(photo, keep)
     if photo.keep is None:
-        return f"damage found on {100 * float((keep < 1).float().mean()):.2f} % of the photo"
-    more = float(((keep < 1) & (photo.keep >= 1)).float().mean())
-    alone = "; --no-scratches fills the mask alone" if more else ""
-    return f"damage found on {100 * more:.2f} % of the photo, beside the mask{alone}"
+        return of_damage(share)
+    if not share:
+        return f"{of_damage(share)} beside the mask"
+    return f"{of_damage(share)}, beside the mask; --no-scratches fills the mask alone"
 
 
 def _write_stage(path: Path, stage: str, made: Photo) -> None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from .errors import ConfigError, ImageError, RunError
 from .files import try_writing
@@ -16,7 +16,11 @@ from .image import DEFAULT_MAX_PIXELS, ENDINGS, Photo, check_size, of_frames, re
 from .stages.inpaint import Inpaint
 from .stages.progress import Device, Precision, Progress
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 REMOTE = re.compile(r"(gs|az|https?):/")
+SHOWN_SHARE = 0.00005  # what two decimals of a percentage show
 
 
 def inpaint_file(
@@ -160,6 +164,22 @@ def check_writable(out: Path) -> None:
         try_writing(out)
     except OSError as e:
         raise ImageError(f"cannot write {out}: {e.strerror or e}") from None
+
+
+def percent(share: float) -> str:
+    """A share above 0 in words; a little is not none."""
+    return f"{100 * share:.2f} %" if share >= SHOWN_SHARE else "less than 0.01 %"
+
+
+def of_damage(share: float) -> str:
+    """What to say of the share of a photo that was found damaged."""
+    return f"damage found on {percent(share)} of the photo" if share else "no damage found"
+
+
+def found_share(photo: Photo, keep: Tensor) -> float:
+    """The share of a photo that was found damaged, beside what it marked already."""
+    found = keep < 1
+    return float((found if photo.keep is None else found & (photo.keep >= 1)).float().mean())
 
 
 @contextlib.contextmanager

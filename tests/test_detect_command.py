@@ -11,6 +11,7 @@ from PIL import Image
 
 from repaint import detect_files
 from repaint.image import read_mask
+from repaint.single import of_damage
 
 from . import tiny
 from .command import called, png, read
@@ -219,3 +220,35 @@ def test_a_mask_corrected_by_hand_is_not_written_over(photos, tmp_path):
         f"--out {tmp_path / 'm'}: {mask} was changed since it was found, or never found here; choose another folder",
     )
     assert mask.read_bytes() == before
+
+
+def test_photos_of_formats_that_are_not_read_are_named(photos, tmp_path):
+    (photos / "more" / "c.heic").write_bytes(b"")
+    unread = f"more/c.heic of {photos}: not read; convert to JPEG, PNG or TIFF"
+    said = detect(photos, "--out", tmp_path / "m")
+    assert (said.code, said.lines[0]) == (0, f"repaint: {unread}")
+    for name in ("a.png", "more/b.png"):
+        (photos / name).unlink()
+    said = detect(photos, "--out", tmp_path / "m")
+    assert (said.code, said.error.endswith(f"; {unread}")) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["detect", "restore"])
+def test_a_photo_without_damage_is_said_to_have_none(command, tmp_path):
+    (tmp_path / "plain.png").write_bytes(png(np.full((SIDE, SIDE, 3), 120, np.uint8)))
+    out = tmp_path / ("masks" if command == "detect" else "new.png")
+    said = called(command, tmp_path / "plain.png", "--out", out)
+    assert said.code == 0
+    assert any(line.endswith(": no damage found") for line in said.lines)
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [
+        (0.0, "no damage found"),
+        (1e-6, "damage found on less than 0.01 % of the photo"),
+        (0.0123, "damage found on 1.23 % of the photo"),
+    ],
+)
+def test_a_little_damage_is_not_said_to_be_none(share, words):
+    assert of_damage(share) == words

@@ -226,3 +226,11 @@ def test_an_accent_is_the_same_in_one_character_and_in_two(tmp_path, image, mask
     touch(tmp_path / "images", f"{image}.jpg")
     touch(tmp_path / "masks", f"{mask}.png")
     assert found(tmp_path) == [(f"{image}.jpg", f"masks/{mask}.png")]
+
+
+def test_a_folder_of_nothing_that_is_read_says_what_it_holds(tmp_path):
+    touch(tmp_path / "images", "IMG_1.HEIC", "IMG_2.HEIC", "IMG_3.HEIC", "IMG_4.HEIC")
+    touch(tmp_path / "masks", "a.png")
+    assert refusal(tmp_path).endswith(
+        "; IMG_1.HEIC, IMG_2.HEIC, IMG_3.HEIC and 1 more of DIR/images: not read; convert to JPEG, PNG or TIFF"
+    )

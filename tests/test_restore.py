@@ -196,6 +196,25 @@ def test_what_a_mask_marks_is_not_said_to_be_found(photo, tmp_path):
     assert 1 < float(line.partition("found on ")[2].partition(" %")[0]) < 10
 
 
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_result_without_a_name_is_one_line_and_nothing_is_written(photo, tmp_path, monkeypatch, folder):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    said = called("restore", photo.parent if folder else photo, "--out", "", "--no-scratches", "--no-faces")
+    assert (said.code, said.error) == (2, "--out: is empty; the result, or a folder for it, would be right")
+    assert not list((tmp_path / "here").iterdir())
+
+
+def test_a_mask_beside_which_nothing_is_found_is_said(tmp_path):
+    Image.new("L", (64, 64), 120).save(tmp_path / "plain.png")
+    mask = np.full((64, 64), 255, np.uint8)
+    mask[20:24, 20:40] = 0
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    words = ("--mask", tmp_path / "mask.png", "--preset", "fast", "--no-faces", "--no-color")
+    said = called("restore", tmp_path / "plain.png", "--out", tmp_path / "new.png", *words)
+    assert "repaint: no damage found beside the mask" in said.lines
+
+
 @pytest.mark.parametrize(
     ("mode", "ending", "words"),
     [

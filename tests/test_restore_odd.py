@@ -54,6 +54,15 @@ def test_photos_of_any_mode_come_out_as_they_look(tmp_path, mode):
     assert np.abs(np.asarray(new.convert("RGB")) - old).mean() < 15
 
 
+def test_a_jpeg_that_windows_named_jfif_is_a_photo_in_a_folder_too(tmp_path):
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(pixels(40, 48)).save(tmp_path / "photos" / "old.jfif", "JPEG", dpi=(150, 150))
+    said = called("restore", tmp_path / "photos", "--out", tmp_path / "new", *WORDS, "--keep-format")
+    assert said.code == 0, said.error
+    with Image.open(tmp_path / "new" / "old.jfif") as new:
+        assert (new.format, new.size, new.info["dpi"]) == ("JPEG", (48, 40), (150, 150))
+
+
 def test_16_bits_stay_16_bits(tmp_path):
     tifffile.imwrite(tmp_path / "old.tif", pixels(40, 48).astype(np.uint16) * 257 + 3)
     out = tmp_path / "new.tif"

@@ -1,17 +1,12 @@
 """The web page: what is painted and what is filled, what is refused, and a server that answers."""
 
-import json
-import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.request
-import uuid
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +21,7 @@ from repaint.stages.scratches import Scratches
 from repaint.web import work
 
 from .command import called, pixels, png
+from .visiting import RESTORE, Visitor, served, values, words
 
 ROOT = Path(__file__).parents[1]
 SIDES = st.tuples(st.integers(1, 1400), st.integers(1, 1400))
@@ -238,81 +234,11 @@ def test_a_clock_says_how_long_it_may_take_once_it_can_tell():
 # ---- the page, as a browser talks to it
 
 
-class Visitor:
-    """What a browser does: it uploads, clicks, and hears what becomes of it."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.session = uuid.uuid4().hex[:10]
-        config = json.loads(self.get("config"))
-        self.places = {handler["api_name"]: handler["id"] for handler in config["dependencies"]}
-
-    def get(self, path: str) -> bytes:
-        with urllib.request.urlopen(f"{self.address}{path}") as answer:
-            return answer.read()
-
-    def post(self, path: str, body: bytes, kind: str = "application/json") -> Any:
-        asked = urllib.request.Request(f"{self.address}gradio_api/{path}", body, {"Content-Type": kind})
-        with urllib.request.urlopen(asked) as answer:
-            return json.load(answer)
-
-    def upload(self, path: Path) -> dict[str, Any]:
-        head = f'--x\r\nContent-Disposition: form-data; name="files"; filename="{path.name}"\r\n\r\n'
-        body = head.encode() + path.read_bytes() + b"\r\n--x--\r\n"
-        (there,) = self.post("upload", body, "multipart/form-data; boundary=x")
-        return {"path": there, "meta": {"_type": "gradio.FileData"}}
-
-    def did(self, handler: str, *values: Any) -> list[Any]:
-        """What the page is when a handler is through, output by output."""
-        asked = {"fn_index": self.places[handler], "data": values, "session_hash": self.session}
-        self.post("queue/join", json.dumps(asked).encode())
-        with urllib.request.urlopen(f"{self.address}gradio_api/queue/data?session_hash={self.session}") as stream:
-            for line in stream:
-                said = json.loads(line[5:]) if line.startswith(b"data:") else {}
-                if said.get("msg") == "process_completed":
-                    assert said["success"], said
-                    return said["output"]["data"]
-        raise AssertionError("the server fell silent")
-
-
-def words(outputs: list[Any]) -> str:
-    (found,) = [output for output in outputs if isinstance(output, str)]
-    return found
-
-
-def values(outputs: list[Any]) -> list[Any]:
-    return [output["value"] for output in outputs if isinstance(output, dict) and output.get("value")]
-
-
-RESTORE = [True, False, False, False, "fast", "as it is", 0.5, 0.8, 0]  # scratches alone
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """A server's address, process and temporary folder."""
-    folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    command = [sys.executable, "-m", "repaint", "web", "--port", str(port), "--device", "cpu"]
-    env = {**os.environ, "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=env,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored, where tests run in the background
-    )
-    assert process.stderr is not None
-    try:
-        address = f"http://127.0.0.1:{port}/"
-        assert process.stderr.readline() == f"repaint: the page is at {address} (Ctrl-C ends it)\n"
-        yield address, process, folder
-    finally:
-        process.kill()
-        process.wait()
-        process.stderr.close()
+    with served(tmp_path_factory.mktemp("server")) as there:
+        yield there
 
 
 def test_a_visitor_opens_a_photo_sees_its_damage_and_gets_it_restored(server, tmp_path):

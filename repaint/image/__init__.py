@@ -11,6 +11,7 @@ from repaint.image.fitting import centre_cropped, centre_cropped_mask
 from repaint.image.masks import decode_mask, encode_mask, read_mask, write_mask
 from repaint.image.photo import DEFAULT_MAX_PIXELS, ENDINGS, FORMATS, READABLE, MaskImage, Meta, Photo, luma, of_frames
 from repaint.image.reading import decode_photo, read_photo
+from repaint.image.unread import unread_in
 from repaint.image.writing import check_size, encode_photo, write_photo
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "of_frames",
     "read_mask",
     "read_photo",
+    "unread_in",
     "write_mask",
     "write_photo",
 ]

@@ -13,6 +13,7 @@ ENDINGS = {
     ".jpg": "jpeg",
     ".jpeg": "jpeg",
     ".jpe": "jpeg",
+    ".jfif": "jpeg",  # as Windows and browsers name some
     ".tif": "tiff",
     ".tiff": "tiff",
     ".webp": "webp",

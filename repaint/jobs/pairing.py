@@ -12,9 +12,6 @@ from .. import files
 from ..errors import RunError
 from .settings import RunConfig
 
-UNREAD = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".pdf")
-SHOWN = 3  # names in a message before "and so many more"
-
 
 @dataclass(frozen=True)
 class Item:
@@ -49,6 +46,8 @@ def paired(config: RunConfig) -> tuple[list[Item], list[str]]:
         RunError: if a folder is missing or empty, an image has no mask and no stage finds damage, or two images would
             share a result.
     """
+    from ..image import unread_in  # brings torch
+
     images = _listed(config.images, "images")
     masks = _listed(config.masks, "masks") if config.masks is not None else []
     images, of_masks = _without_masks(images, config)
@@ -72,13 +71,11 @@ def paired(config: RunConfig) -> tuple[list[Item], list[str]]:
         for position, (name, mask) in enumerate(zip(images, partners, strict=True))
     ]
     _refuse_shared_results(items)
-    if files.is_dir(config.images) and (unread := files.list_files(config.images, UNREAD)):
-        remarks = [*remarks, f"{_names(unread)} of {config.images}: not read; convert to JPEG, PNG or TIFF"]
+    if files.is_dir(config.images) and (unread := unread_in(config.images)) is not None:
+        remarks = [*remarks, unread]
     if of_masks:
-        remarks = [
-            *remarks,
-            f"{_names(of_masks)} of {config.images}: not taken for {_an_image(of_masks)}, but for what masks: says",
-        ]
+        what = f"{files.in_short(of_masks)} of {config.images}"
+        remarks = [*remarks, f"{what}: not taken for {_an_image(of_masks)}, but for what masks: says"]
     chosen = items[config.offset :][: config.limit]
     if not chosen:
         raise RunError(f"offset: {config.offset} leaves none of the {len(items)} images of {config.images}")
@@ -111,7 +108,7 @@ def _by_stem(images: Sequence[str], masks: Sequence[str], config: RunConfig) -> 
     alone = [name for name in images if _stem(name) not in found]
     remarks = []
     if alone:
-        words = f"{_names(alone)} of {config.images} {_have(alone)} no mask of the same name in {config.masks}"
+        words = f"{files.in_short(alone)} of {config.images} {_have(alone)} no mask of the same name in {config.masks}"
         names = [stage.name for stage in config.stages]
         finds = "scratches" in names[: names.index("inpaint") if "inpaint" in names else None]
         if not finds or len(alone) == len(images):
@@ -121,19 +118,21 @@ def _by_stem(images: Sequence[str], masks: Sequence[str], config: RunConfig) -> 
     of_detect = {f"{stem}{more}" for stem in stems for more in ("_overlay", "_probability")}  # beside its masks
     spare = [mask for mask in masks if _stem(mask) not in stems and _stem(mask) not in of_detect]
     if spare:
-        remarks.append(f"{_names(spare)} of {config.masks} {_have(spare)} no image and {_are(spare)} not used")
+        remarks.append(f"{files.in_short(spare)} of {config.masks} {_have(spare)} no image and {_are(spare)} not used")
     return [found.get(_stem(name)) for name in images], remarks
 
 
 def _listed(place: str | None, key: str) -> list[str]:
-    from ..image import READABLE  # brings torch
+    from ..image import READABLE, unread_in  # brings torch
 
     assert place is not None
     try:
         if files.is_dir(place):
             names = files.list_files(place, READABLE)
             if not names:
-                raise RunError(f"{key}: {place} holds no images ({', '.join(READABLE)})")
+                unread = unread_in(place)
+                more = "" if unread is None else f"; {unread}"
+                raise RunError(f"{key}: {place} holds no images ({', '.join(READABLE)}){more}")
             return names
         if files.exists(place):
             return [PurePosixPath(place).name]
@@ -160,11 +159,6 @@ def _refuse_shared_results(items: Sequence[Item]) -> None:
 def _stem(name: str) -> str:
     """What a name must have in common with its partner's; an accent is one, as Windows writes it or as a Mac does."""
     return unicodedata.normalize("NFC", str(PurePosixPath(name).with_suffix("")))
-
-
-def _names(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 def _have(names: Sequence[str]) -> str:

@@ -13,9 +13,10 @@ import numpy as np
 from gradio.themes import Soft
 from PIL import Image
 
-from ..errors import RepaintError
-from ..image import READABLE, Photo
+from ..errors import ConfigError, RepaintError
+from ..image import READABLE, Photo, of_frames
 from ..restoring import Restore
+from ..single import percent
 from ..stages.progress import Device, Precision
 from . import work
 from .work import Found, Look
@@ -39,6 +40,7 @@ UNTIL_UPLOADED = """async () => {
     while (window.paintedAt && !quiet()) await new Promise(go => setTimeout(go, 100));
 }"""  # what was painted last is on its way, some time yet, when somebody is quick with Restore
 Painted = dict[str, Any] | None  # what the editor holds
+LARGEST_SEED = 2**53  # a browser's numbers are whole up to there
 KEPT_S = 24 * 3600  # uploads and results are deleted after a day, or when the server stops
 
 
@@ -100,7 +102,7 @@ def page(offer: Offer) -> gr.Blocks:
                 with gr.Accordion("More", open=False):
                     sensitivity = gr.Slider(0, 1, 0.5, step=0.05, label="Find more damage, and err more")
                     strength = gr.Slider(0, 1, 0.8, step=0.05, label="Strength on faces, noise and colours")
-                    seed = gr.Number(0, label="Seed: another one, another fill", precision=0, minimum=0, maximum=2**53)
+                    seed = gr.Number(0, label="Seed: another one, another fill", precision=0)
             with gr.Column():
                 status = gr.Markdown(WELCOME, elem_id="status")
                 result = gr.ImageSlider(
@@ -129,13 +131,14 @@ def page(offer: Offer) -> gr.Blocks:
             except RepaintError as e:
                 return {**blank, opened: None, status: _sorry(e)}
             H, W = photo.rgb.shape[-2:]
+            more = f"; it {of_frames(photo.meta.frames)}" if photo.meta.frames > 1 else ""
             return {
                 **blank,
                 opened: Opened(path),
                 editor: shown(work.view(photo), None),
                 find: gr.update(interactive=True),
                 go: gr.update(interactive=True, visible=True),
-                status: f"{Path(path).name}: {W} x {H} pixels. Press **Restore**; or look at the damage first.",
+                status: f"{Path(path).name}: {W} x {H} pixels{more}. Press **Restore**; or look at the damage first.",
             }
 
         def find_(visitor: Opened, painted: Painted, sensitivity: float) -> Iterator[dict[Any, Any]]:
@@ -146,13 +149,14 @@ def page(offer: Offer) -> gr.Blocks:
                     if isinstance(seen, Look):
                         yield {status: seen.words}
                         continue
-                    share = float(seen.hole.float().mean())
+                    said = "No damage found."
+                    if share := float(seen.hole.float().mean()):
+                        said = f"Damage on {percent(share)} of the photo, in red. Wipe out what is none."
                     yield {
                         **busy(False),
                         opened: Opened(visitor.path, seen),
                         editor: shown(work.view(photo), work.looked_again(marks, visitor.found, seen)),
-                        status: f"Damage on {100 * share:.2f} % of the photo, in red. Wipe out what is none, paint "
-                        "what was missed; then press **Restore**.",
+                        status: f"{said} Paint what was missed; then press **Restore**.",
                     }
             except Exception as e:
                 yield {**busy(False), status: _sorry(e)}
@@ -177,6 +181,8 @@ def page(offer: Offer) -> gr.Blocks:
                 marks, found = marks_in(painted, photo), visitor.found
                 if found is not None and not scratches:  # what was found is not asked for, what was painted is
                     marks, found = marks & ~found.marks, None
+                if not 0 <= (seed or 0) <= LARGEST_SEED:
+                    raise ConfigError(f"Seed: found {seed:g}; a whole number from 0 to {LARGEST_SEED} would be right")
                 settings = Restore(
                     preset=WORK[preset],  # pyright: ignore[reportArgumentType]
                     scratches=scratches and visitor.found is None,

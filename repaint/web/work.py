@@ -20,10 +20,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import RunError
-from ..image import ENDINGS, Photo, check_size, decode_photo, write_photo
+from ..image import ENDINGS, Photo, check_size, decode_photo, of_frames, write_photo
 from ..image.writing import to_samples
 from ..restoring import Restore
-from ..single import network_failures
+from ..single import found_share, network_failures, of_damage
 from ..stages.progress import Device, Precision
 from ..stages.scratches import Scratches
 from ..terminal import about_left, duration
@@ -208,6 +208,10 @@ def restoring(
     height, width = (round(settings.scale * side) for side in photo.rgb.shape[-2:])
     check_size(ENDINGS[ending], height, width)
     hole = hole if hole is not None and hole.any() else None
+    try:
+        settings.stages(masked=hole is not None)
+    except RunError:  # its words are those of options
+        raise RunError("nothing to do: nothing is red, no other box is ticked, and the size is as it is") from None
     pipeline = settings.pipeline(device, precision, masked=hole is not None)
     given = photo if hole is None else replace(photo, keep=~hole)
     clock, seen, step = _Clock(), "", None
@@ -227,13 +231,14 @@ def restoring(
     (result,) = step.photos
     path = folder / f"{Path(name).stem}-restored{ending}"
     write_photo(path, result, quality=QUALITY)
-    notes = (*pipeline.remarks, *_marked(step.results, photo), *step.notes)
+    pages = (of_frames(photo.meta.frames),) if photo.meta.frames > 1 else ()
+    notes = (*pages, *pipeline.remarks, *_marked(step.results, given), *step.notes)
     yield Look(clock.done(), preview(result), path, notes)
 
 
 def _marked(results: dict[str, list[Photo]], photo: Photo) -> Iterator[str]:
     if (looked_at := results.get("scratches")) and (keep := looked_at[0].keep) is not None:
-        yield f"damage found on {100 * float((keep < 1).float().mean()):.2f} % of the photo"
+        yield of_damage(found_share(photo, keep)) + ("" if photo.keep is None else ", beside what is painted")
 
 
 class AtWork:
