@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .answers import GOES_ON, INTERRUPTED, LARGEST_SEED, Hole, answers, say
-from .errors import ConfigError, ImageError
+from .errors import ConfigError, ImageError, RepaintError
+
+if TYPE_CHECKING:
+    from .jobs import RunConfig
+
+# of the keys of run configs
+OPTION_OF = {"images": "photo", "masks": "--mask", "output": "--out", "folders.stages": "--save-stages"}
 
 
 @answers()
@@ -89,13 +95,9 @@ def restore_command(
     if not out:
         raise ConfigError("--out: is empty; the result, or a folder for it, would be right")
     if is_remote(photo) or Path(photo).is_dir():
-        from .cli_run import run_and_show
-
         more: dict[str, Any] = {"masks": mask, "save_stages": save_stages, "keep_format": keep_format}
         more["processes"] = processes or "auto"
-        answers(GOES_ON)(run_and_show)(
-            as_run(photo, out, options.restore, max_megapixels=max_megapixels, **more, **common)
-        )
+        _run(as_run(photo, out, options.restore, max_megapixels=max_megapixels, **more, **common))
         return
     if processes is not None:
         raise ConfigError("--processes: is for folders; one photo is the work of one")
@@ -119,3 +121,15 @@ def restore_command(
         say(f"stopped; {result} was not written")
         raise typer.Exit(INTERRUPTED) from None
     say(f"wrote {result}")
+
+
+@answers(GOES_ON)
+def _run(config: RunConfig) -> None:
+    """The run of a folder; what is wrong with its settings is said of the options they come from."""
+    from .cli_run import run_and_show
+
+    try:
+        run_and_show(config)
+    except RepaintError as e:
+        key, colon, words = str(e).partition(": ")
+        raise type(e)(f"{OPTION_OF.get(key, key)}{colon}{words}") from None

@@ -71,8 +71,10 @@ def result_path(out: str, photo: Path) -> Path:
     """Where the result of a photo goes: NAME.png in `out`, if that is a folder or ends with a slash.
 
     Raises:
-        ConfigError: if the ending of `out` is no format, or NAME.png is there already: whose it is nobody said.
+        ConfigError: if `out` is empty, its ending is no format, or NAME.png is there already: whose it is nobody said.
     """
+    if not out:
+        raise ConfigError("--out: is empty; the result, or a folder for it, would be right")
     ending = Path(out).suffix
     if out.endswith(("/", os.sep)) or (ending.lower() not in ENDINGS and Path(out).is_dir()):
         result = Path(out) / f"{photo.stem}.png"

@@ -91,6 +91,11 @@ def test_in_its_own_folder_the_photo_stays(here):
     assert (here / "photo.png").read_bytes() == before
 
 
+def test_an_empty_result_is_refused(here):
+    said = inpaint(out="")
+    assert (said.code, said.error) == (2, "--out: is empty; the result, or a folder for it, would be right")
+
+
 @pytest.mark.parametrize("out", ["x.jpg", "x.TIFF", "new/folder/x.webp"])
 def test_ending_says_the_format(here, out):
     assert inpaint(out=out).lines == [f"repaint: wrote {out}"]

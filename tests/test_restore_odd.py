@@ -158,3 +158,19 @@ def test_every_stage_takes_a_face_that_the_border_cuts(cut):
     step = every_stage(Photo(head()[:, *cut]))
     assert step.notes == ()
     assert changed_by_faces(step).float().mean() > 0.1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--out", "DIR/photos/new"), "--out: DIR/photos/new lies in images (DIR/photos), among what is read; "),
+        (("--out", "DIR/new", "--mask", "DIR/nope"), "--mask: DIR/nope does not exist"),
+        (("--out", "DIR/new", "--save-stages", "DIR/photos"), "--save-stages: DIR/photos lies in images (DIR/photos)"),
+    ],
+)
+def test_what_is_wrong_with_a_run_is_said_of_options(tmp_path, words, said):
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(pixels(40, 48)).save(tmp_path / "photos" / "old.png")
+    answer = called("restore", tmp_path / "photos", *(word.replace("DIR", str(tmp_path)) for word in words))
+    assert answer.code == 2
+    assert answer.error.startswith(said.replace("DIR", str(tmp_path)))

@@ -15,6 +15,8 @@ from repaint.web import work
 from .command import pixels
 from .visiting import RESTORE, Visitor, served, values, words
 
+MOVED = "What is red was found as the slider stood before; **Show the damage** looks again."
+
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
@@ -71,3 +73,9 @@ def test_a_seed_that_is_none_is_said_and_the_page_goes_on(visitor, seed):
     assert f"Seed: found {seed:g}; a whole number from 0 to " in words(refused)
     shown = [output["visible"] for output in refused if isinstance(output, dict) and "visible" in output]
     assert shown == [True, False]  # Restore, Stop
+
+
+def test_a_slider_that_is_moved_after_the_search_says_what_is_red(visitor):
+    assert visitor.did("moved", None) != [MOVED]
+    visitor.did("find_", None, None, 0.5)
+    assert visitor.did("moved", None) == [MOVED]

@@ -218,6 +218,12 @@ def page(offer: Offer) -> gr.Blocks:
                 yield {**busy(False), status: _sorry(e)}
                 _raise_faults(e)
 
+        def moved(visitor: Opened | None) -> dict[Any, Any]:
+            """What is red stays as it is until somebody asks for more or less of it."""
+            if visitor is None or visitor.found is None:
+                return {status: gr.skip()}
+            return {status: "What is red was found as the slider stood before; **Show the damage** looks again."}
+
         def begun() -> dict[Any, Any]:
             return {**busy(True), status: at_work.words()}
 
@@ -246,6 +252,7 @@ def page(offer: Offer) -> gr.Blocks:
             restore_, [opened, editor, *options], [result, download, *buttons], **hidden, **one_at_a_time
         )
         stop.click(stopped, None, buttons, cancels=[finds, restores], queue=False, **hidden)
+        sensitivity.release(moved, opened, [status], queue=False, **hidden)
         file.change(
             open_, file, [opened, editor, result, download, *buttons], cancels=[finds, restores], queue=False, **hidden
         )
