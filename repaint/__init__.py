@@ -19,6 +19,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __version__: str
     from .errors import ConfigError, ImageError, RepaintError, RunError, RunStopped, WeightsError
     from .image import Meta, Photo, read_mask, read_photo, write_mask, write_photo
     from .jobs import RunConfig
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .stages.inpaint import Inpaint, Repaint, Sampler
     from .stages.scratches import Scratches
     from .stages.upscale import Upscale
+    from .upstream import read_config
     from .weights.load import load_classifier, load_prior
 
 _HOME = {
@@ -59,6 +61,7 @@ _HOME = {
     "Inpaint": "stages.inpaint",
     "Repaint": "stages.inpaint",
     "Sampler": "stages.inpaint",
+    "read_config": "upstream",
     "load_classifier": "weights.load",
     "load_prior": "weights.load",
 }
@@ -86,6 +89,7 @@ __all__ = [
     "load_classifier",
     "load_prior",
     "make_mask",
+    "read_config",
     "read_mask",
     "read_photo",
     "restore",
@@ -96,6 +100,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("repaint")
     if name not in _HOME:
         raise AttributeError(f"module 'repaint' has no attribute {name!r}")
     return getattr(import_module(f".{_HOME[name]}", __name__), name)

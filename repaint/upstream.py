@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -69,6 +70,19 @@ class Imported:
 
     config: RunConfig
     ignored: tuple[str, ...]
+
+
+def read_config(file: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """The run that a config file describes: ours, or one of the published RePaint code.
+
+    Args:
+        overrides: `key.0.key=value` each, the value in YAML, as `--set` takes them.
+
+    Raises:
+        ConfigError: for what cannot be; says the file, the line and the key.
+    """
+    document = Document.read(file).override(overrides)
+    return imported(document).config if is_published(document.data) else document.check(RunConfig)
 
 
 def is_published(data: Mapping[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import importlib.metadata
 import inspect
 import re
 import subprocess
@@ -124,9 +125,10 @@ def test_public_names_are_these():
     assert repaint.__all__ == [
         *["Color", "ConfigError", "Faces", "ImageError", "Inpaint", "Meta", "Photo", "Repaint", "RepaintError"],
         *["Report", "Restore", "RunConfig", "RunError", "RunStopped", "Sampler", "Scratches", "Status", "Upscale"],
-        *["WeightsError", "load_classifier", "load_prior", "make_mask", "read_mask", "read_photo", "restore", "run"],
-        *["write_mask", "write_photo"],
+        *["WeightsError", "load_classifier", "load_prior", "make_mask", "read_config", "read_mask", "read_photo"],
+        *["restore", "run", "write_mask", "write_photo"],
     ]
+    assert repaint.__version__ == importlib.metadata.version("repaint")
 
 
 @pytest.mark.parametrize("name", repaint.__all__)

@@ -11,6 +11,8 @@ import torch
 import yaml
 from PIL import Image
 
+from repaint import Color, ConfigError, read_config
+
 from . import published, tiny
 from .command import called, read
 from .published import FOLDERS, SET
@@ -106,6 +108,18 @@ def test_mask_may_be_of_another_size_than_its_photo(tmp_path):
     assert (code, lines[-1].split(" in ")[0]) == (0, "repaint: 4 done")
     for name, theirs in published.made(config, *networks):
         assert_as_published(tmp_path, name, theirs)
+
+
+def test_a_config_is_read_from_python_whichever_kind_it_is(tmp_path):
+    ours = tmp_path / "ours.yml"
+    ours.write_text("images: a\noutput: b\nstages: [{color: {}}]\n")
+    config = read_config(ours, ["limit=3", "stages.0.color.strength=0.5"])
+    assert (config.images, config.limit, config.stages[0].settings) == ("a", 3, Color(strength=0.5))
+    theirs, *_ = prepared(tmp_path, {})
+    assert read_config(theirs, ["seed=7"]).seed == 7
+    ours.write_text("imges: a\n")
+    with pytest.raises(ConfigError, match=r"ours\.yml:1: imges: unknown key"):
+        read_config(ours)
 
 
 def test_test_py_takes_a_published_config(tmp_path):
