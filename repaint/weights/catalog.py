@@ -206,8 +206,8 @@ CATALOG: tuple[Entry, ...] = (
         "scratches",
         "scratches",
         "scratches, hairs, dust, folds, tears; small; comes with the package",
-        sha256="12b9f2fa465204b9d93543c6ea13d3691e92665b9bd2b465ad1e79392adf8350",
-        size_bytes=9_650_920,
+        sha256="4e5f2f75aad4fb24add1617d86e1a47034d203f23898f9262412e1f070d0d2ee",
+        size_bytes=9_650_784,
     ),
     Entry(
         name="bopbtl-scratches",
