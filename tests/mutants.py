@@ -327,8 +327,8 @@ MISTAKES: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {
         ),
         (
             "images of a batch shown together",
-            'one_by_one = image_by_image if at.type == "cpu" else lambda network: network',
-            "one_by_one = lambda network: network",
+            'image_by_image(loaded.prior.network) if at.type == "cpu" else loaded.prior.network',
+            "loaded.prior.network",
         ),
         ("crop put back one row too low", "slice(job.top, job.top + h)", "slice(job.top + 1, job.top + 1 + h)"),
         ("random label not drawn from the noise", "noise.integers(self.classes)  # before", "# before"),

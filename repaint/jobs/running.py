@@ -270,7 +270,8 @@ class Running:
             self._failed(shot, f"{item.name}: cannot be written: {_one_line(e)}")
             return
         except OSError as e:
-            if e.errno in OF_THE_NAME:
+            of_folder = e.errno in (errno.EEXIST, errno.ENOTDIR)  # of its own, if it has one; else of the place
+            if e.errno in OF_THE_NAME and ("/" in item.name or not of_folder):
                 self._failed(shot, f"{item.name}: {OF_THE_NAME[e.errno]}")
                 return
             raise RunStopped(f"{self.config.output}: cannot be written: {e.strerror or e}") from None
