@@ -88,7 +88,10 @@ def train_mender_command(file: FileArgument, set_: SetTraining = None) -> None:
 
 
 def _wrote(path: str) -> None:
-    """Said by one of the processes of a training."""
+    """Said by one of the processes of a training, which end together."""
+    from .train.processes import leave_together
+
+    leave_together()
     if os.environ.get("RANK", "0") == "0":
         say(f"wrote {path}")
 

@@ -25,3 +25,10 @@ def accelerator_of(config: Training) -> Accelerator:
         return Accelerator(cpu=config.device == "cpu", mixed_precision=MIXED[config.precision])
     except ValueError as e:
         raise RunError(f"device: {config.device}, precision: {config.precision}: {' '.join(str(e).split())}") from None
+
+
+def leave_together() -> None:
+    """The end of a program of many processes: one that left while another still speaks to it would bring that down."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
