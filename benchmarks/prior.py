@@ -31,7 +31,16 @@ from benchmarks.fills import CLASSICAL, FIGURES, Lpips, as_tensor, figures, lpip
 from benchmarks.memory import remembered
 from benchmarks.pictures import Picture, faces, sheet, windows
 from benchmarks.results import Key, Store, figure_table, win_table
-from repaint.diffusion import NetworkPrior, Noise, network_calls, repaint, time_travel
+from repaint.diffusion import (
+    Conditioned,
+    Denoiser,
+    NetworkPrior,
+    Noise,
+    conditioned,
+    network_calls,
+    repaint,
+    time_travel,
+)
 from repaint.errors import RepaintError, RunError
 from repaint.masks import make_mask
 from repaint.restoring import MEND_PX
@@ -87,6 +96,7 @@ def main(
         float | None, typer.Option(min=0, max=1, help="0 = posterior variance ... 1 = beta; the learned one without it")
     ] = None,
     spacing: Annotated[Literal["even", "quadratic"], typer.Option(help="of the states")] = "even",
+    conditioning: Annotated[int, typer.Option(min=0, help="passes back in each step; 0 = RePaint as published")] = 0,
     mean_of: Annotated[int, typer.Option(min=1, help="a fill is the mean of so many samples")] = 1,
     mender: Annotated[
         str | None, typer.Option(help="fills what is at most --mend-px thick; the prior, the rest")
@@ -133,6 +143,7 @@ def main(
     times = time_travel(t_T, jump_length, jump_n_sample)
     variance = "" if var_mix is None else f", var {var_mix:g}"
     spaced = "" if spacing == "even" else f", {spacing}"
+    spaced += "" if conditioning == 0 else f", conditioning {conditioning}"
     averaged = "" if mean_of == 1 else f", mean of {mean_of}"
     setting = f"{t_T}/{jump_length}/{jump_n_sample}{variance}{spaced}{averaged}, {mean_of * network_calls(times)} calls"
     setting += ("" if precision == "float32" else f", {precision}") + (", device noise" if device_noise else "")
@@ -142,7 +153,8 @@ def main(
     states = t_T if spacing == "even" else f"quad{t_T}"
     methods = [Method(name, by_itself(fill)) for name, fill in CLASSICAL.items()]
     for name, found in reversed(loaded.items()):
-        fill = prior_fill(with_variance(found.prior.respaced(states), var_mix), where, times, device_noise=device_noise)
+        walked = with_variance(found.prior.respaced(states), var_mix)
+        fill = prior_fill(walked, where, times, conditioning, device_noise=device_noise)
         if compile and isinstance(found.prior.network, torch.nn.Module):
             found.prior.network.compile(dynamic=False)
         if mean_of > 1:
@@ -213,15 +225,19 @@ def with_variance(prior: NetworkPrior, var_mix: float | None) -> NetworkPrior:
 
 
 def prior_fill(
-    prior: NetworkPrior, device: torch.device, times: list[int], *, device_noise: bool
+    prior: NetworkPrior, device: torch.device, times: list[int], conditioning: int = 0, *, device_noise: bool
 ) -> Callable[[Sequence[Case]], list[np.ndarray]]:
-    """RePaint (Lugmayr et al. 2022); each picture has noise of its own, whatever the batch, if not `device_noise`."""
+    """RePaint (Lugmayr et al. 2022), conditioned in each step or not; each picture has noise of its own, whatever the
+    batch, if not `device_noise`."""
 
     def fill(cases: Sequence[Case]) -> list[np.ndarray]:
         known = as_tensor([case.picture.pixels for case in cases]).to(device) * 2 - 1
         keep = torch.from_numpy(np.stack([case.keep for case in cases]))[:, None].to(device)
         seeds = [case.seed for case in cases]
-        *_, last = repaint(prior, known, keep, times, DeviceNoise(seeds) if device_noise else Noise(seeds))
+        denoiser: Denoiser = prior
+        if conditioning:
+            denoiser = Conditioned(conditioned(prior, conditioning), prior.schedule, known, keep)
+        *_, last = repaint(denoiser, known, keep, times, DeviceNoise(seeds) if device_noise else Noise(seeds))
         return as_pixels(last.x_t)
 
     return fill

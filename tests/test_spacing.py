@@ -58,7 +58,7 @@ def test_a_stage_fills_from_the_states_it_says(tmp_path):
     ],
 )
 def test_later_passes_begin_where_the_spacing_lets_them_unless_said_otherwise(said, refine, thin):
-    filler = Filler(Inpaint.model_validate(said), lambda labels: None, 64, 0, torch.device("cpu"), 1)  # pyright: ignore[reportArgumentType]
+    filler = Filler(Inpaint.model_validate(said), lambda *told: None, 64, 0, torch.device("cpu"), 1)  # pyright: ignore[reportArgumentType]
     assert (filler.walk.refine, filler.walk.thin) == (refine, thin)
 
 

@@ -1,5 +1,6 @@
 """Diffusion: schedules, steps, priors and samplers, on tensors alone."""
 
+from .conditioned import Conditioned, conditioned
 from .noise import Noise
 from .prior import Guided, NetworkPrior, image_by_image
 from .process import Denoised, Denoiser, p_step, q_sample, q_step
@@ -9,6 +10,7 @@ from .time_travel import network_calls, time_travel
 from .windowed import Packed, Windowed
 
 __all__ = [
+    "Conditioned",
     "Denoised",
     "Denoiser",
     "Guided",
@@ -19,6 +21,7 @@ __all__ = [
     "Schedule",
     "State",
     "Windowed",
+    "conditioned",
     "cosine_schedule",
     "from_betas",
     "image_by_image",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ..tiling import corners, feather
+from .conditioned import Conditioned
 from .process import Denoised, Denoiser
 from .schedule import Schedule, State
 
@@ -18,8 +19,8 @@ class Windowed:
     """A `Denoiser` for a canvas of any size: runs a prior on overlapping windows and blends what it says.
 
     Attributes:
-        denoiser: a prior for `size` x `size` px; its labels, if it has any, one for all: windows are shown in batches
-            that know nothing of whose they are.
+        denoiser: a prior for `size` x `size` px, `Conditioned` on what is known of the canvas or not; its labels, if it
+            has any, one for all: windows are shown in batches that know nothing of whose they are.
         hole: (B, 1, H, W) bool; windows that no hole touches are not run, and there x_0 is x_t as it came.
         overlap: px shared by neighbouring windows, at least.
         batch: windows shown to the prior at once.
@@ -58,7 +59,11 @@ class Windowed:
         blended: dict[str, Tensor] = {"x_0": torch.where(self._total > 0, 0, x_t)}
         for begin in range(0, len(self._places), self.batch):
             places = self._places[begin : begin + self.batch]
-            said = self.denoiser(torch.stack([self._cut(x_t, place) for place in places]), t)
+
+            def cut(x: Tensor, places: Sequence[tuple[int, int, int]] = places) -> Tensor:
+                return torch.stack([self._cut(x, place) for place in places])
+
+            said = _told(self.denoiser, cut)(cut(x_t), t)
             for name, answer in said._asdict().items():
                 if answer is None:
                     continue
@@ -132,8 +137,14 @@ class Packed:
         blended: dict[str, Tensor] = {}
         windows, shares = self._windows.split(self.batch), self._shares.split(self.batch)
         for at, share in zip(windows, shares, strict=True):
-            shown = x_t[0, :, 0, at].transpose(0, 1).unflatten(2, (self.size, self.size))
-            for name, answer in self.denoiser(shown, t)._asdict().items():
+
+            def cut(row: Tensor, at: Tensor = at) -> Tensor:
+                return row[0, :, 0, at].transpose(0, 1).unflatten(2, (self.size, self.size))
+
+            def cut_canvas(x: Tensor, at: Tensor = at) -> Tensor:
+                return x.flatten(2)[0, :, self._index[at]].transpose(0, 1).unflatten(2, (self.size, self.size))
+
+            for name, answer in _told(self.denoiser, cut_canvas)(cut(x_t), t)._asdict().items():
                 if answer is None:
                     continue
                 if name not in blended:
@@ -142,3 +153,10 @@ class Packed:
                 for pixels, part in zip(at, answer.flatten(2) * share, strict=True):  # as one sum their order is chance
                     row[:, pixels] += part
         return Denoised(**blended)
+
+
+def _told(denoiser: Denoiser, cut: Callable[[Tensor], Tensor]) -> Denoiser:
+    """The denoiser as it is for windows: one that is told what is known of the canvas is told what is known of them."""
+    if not isinstance(denoiser, Conditioned):
+        return denoiser
+    return denoiser.of(cut(denoiser.known), cut(denoiser.keep))

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..diffusion import Denoiser, Guided, NetworkPrior, Noise, image_by_image
+from ..diffusion import Conditioned, Denoiser, Guided, NetworkPrior, Noise, conditioned, image_by_image
 from ..errors import ConfigError
 from ..holes import feathered, grown
 from ..image import Photo, centre_cropped
@@ -36,15 +36,23 @@ def built(
     name, remarks = settings.chosen_prior() if own is None else ("own prior", ())
     remarks = (*remarks, *slow)
     loaded = _loaded_prior(settings, name, at, precision) if own is None else own
-    network = FewerAtOnce(name, image_by_image(loaded.prior.network) if at.type == "cpu" else loaded.prior.network)
-    prior = _walked(settings, dataclasses.replace(loaded.prior, network=network, clip=settings.clip))
+    walked = _walked(settings, dataclasses.replace(loaded.prior, clip=settings.clip))
+    steps = settings.sampler.repaint.conditioning
+    if steps and own is None and isinstance(walked.network, nn.Module):
+        walked.network.requires_grad_(False)  # ours: the way back is to the image alone, and needs less memory
+    asked = conditioned(walked, steps) if steps else walked.network
+    network = FewerAtOnce(name, image_by_image(asked) if at.type == "cpu" else asked)
+    prior = dataclasses.replace(walked, network=network)
     weights, told = {name: loaded.sha256}, network.told
 
     classifier, classes = _loaded_classifier(settings, at, name, loaded.classes, weights)
     _check_label(settings, name, classes)
 
-    def denoiser(labels: Tensor | None) -> Denoiser:
-        of_labels = dataclasses.replace(prior, labels=labels if loaded.classes else None)
+    def denoiser(labels: Tensor | None, known: Tensor, keep: Tensor) -> Denoiser:
+        of_prior = labels if loaded.classes else None
+        if steps:
+            return Conditioned(network, prior.schedule, known, keep, of_prior)
+        of_labels = dataclasses.replace(prior, labels=of_prior)
         if classifier is None or labels is None or settings.classifier is None:
             return of_labels
         return Guided(of_labels, classifier, labels, settings.classifier.scale)
@@ -159,10 +167,10 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Filler:
-    """Fills the holes of photos by the settings, with the denoiser of given labels."""
+    """Fills the holes of photos by the settings, with the denoiser of given labels and of what is known."""
 
     settings: Inpaint
-    denoiser: Callable[[Tensor | None], Denoiser]
+    denoiser: Callable[[Tensor | None, Tensor, Tensor], Denoiser]
     size: int
     classes: int
     device: torch.device
@@ -268,9 +276,9 @@ class Filler:
 
     def _filled(self, group: Sequence[Job]) -> Iterator[tuple[Sequence[int], Callable[[], Tensor]]]:
         noise = Noise([(job.seed + job.nth * STREAM) % 2**63 for job in group])
-        denoiser = self.denoiser(self._labels(noise, [job.seed for job in group]))
         known = torch.stack([job.known for job in group]).to(self.device)
         keep = torch.stack([job.keep for job in group]).to(self.device)
+        denoiser = self.denoiser(self._labels(noise, [job.seed for job in group]), known, keep)
         plans = [tuple(p.to(self.device) for p in job.passes) for job in group]
         return fill(denoiser, self.size, known, keep, plans, self.walk, noise, batch=self.batch_size)
 

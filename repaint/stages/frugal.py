@@ -87,7 +87,7 @@ class FewerAtOnce(Noting):
     """A network of batches that is shown smaller ones from when memory does not suffice.
 
     Attributes:
-        network: called with (B, ...) images, and perhaps a time for all of them and labels (B,).
+        network: called with (B, ...) images, and perhaps a time for all of them and more (B, ...): their labels, masks.
         most: images it is shown at once; 0 = as many as come.
     """
 
@@ -95,7 +95,7 @@ class FewerAtOnce(Noting):
     network: Callable[..., Tensor]
     most: int = 0
 
-    def __call__(self, x: Tensor, t: Tensor | None = None, *labels: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, t: Any = None, *labels: Tensor) -> Tensor:
         """The network's answer to `x`.
 
         Raises:

@@ -39,6 +39,12 @@ class Repaint(Settings):
         description="of the states: as published, or ever closer to one another towards the image, where it is decided "
         "how well a fill meets what is known; short chains need that, too",
     )
+    conditioning: int = Field(
+        default=0,
+        ge=0,
+        description="passes back through the network in each step, by which its guess is conditioned on the known "
+        "pixels (Boys et al. 2023): large holes agree with their surroundings without jumps; 0 = as published",
+    )
     timestep_respacing: int | str | None = Field(
         default=None,
         description="states of the schedule, if not t_T; a chain of t_T then starts below pure noise (old configs)",
@@ -216,6 +222,12 @@ class Inpaint(Settings):
     def _soft_only_cropped(self) -> Inpaint:
         if self.soft_masks and self.fit != "crop":
             raise ValueError("soft_masks: true needs fit: crop")
+        return self
+
+    @model_validator(mode="after")
+    def _steered_by_one(self) -> Inpaint:
+        if self.classifier is not None and (steps := self.sampler.repaint.conditioning):
+            raise WrongKey("classifier", f"found one beside conditioning: {steps}; one of the two would be right")
         return self
 
     def chosen_prior(self) -> tuple[str, tuple[str, ...]]:

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..diffusion import Denoiser, Noise, Packed, State, Windowed, network_calls, q_sample, repaint
+from ..diffusion import Conditioned, Denoiser, Noise, Packed, State, Windowed, network_calls, q_sample, repaint
 from ..holes import area_means, boxes_of_holes, hole_depth, smoothly_filled, thicker_than
 from ..tiling import corners, resized
 
@@ -146,6 +146,7 @@ def fill(
     """The network calls made for each image, and the images so far (B, 3, H, W), after every step of the sampler.
 
     Args:
+        denoiser: a prior for `size` x `size` px; if it is `Conditioned`, then on what each pass knows.
         known: (B, 3, H, W) in [-1, 1].
         keep: (B, 1, H, W), what is known at full size.
         plans: one an image, from `plan`; all with canvases of the same sizes.
@@ -165,7 +166,7 @@ def fill(
         begin, start = walk.begin(share), None
         if share < 1:
             guess = torch.where(here_keep >= 1, here, resized(guess, h, w).clamp(-1, 1))
-        at: Denoiser = denoiser
+        at = denoiser = denoiser.of(here, here_keep) if isinstance(denoiser, Conditioned) else denoiser
         row, onto, unpack = here, here, _itself
         if is_large((h, w), size):
             at = packed = Packed(denoiser, size, here_keep < 1, overlap_of(size), batch, passes[0].places(size))
