@@ -99,6 +99,12 @@ def inpaint_command(
         str | None,
         typer.Option(help="Of a step, likewise: posterior; with --spacing even learned, as published."),
     ] = None,
+    conditioning: Annotated[
+        int | None,
+        typer.Option(
+            help="Passes back in each step, likewise: 0; with 1, 25 steps without jumps, if nothing else is said."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Another seed, another fill.")] = 0,
     hole: Annotated[Hole, typer.Option(help="What marks the hole in the mask.")] = Hole.black,
     grow_px: Annotated[int, typer.Option(help="Enlarge the hole by this much.")] = 0,
@@ -129,10 +135,12 @@ def inpaint_command(
         device: Device
         precision: Precision
 
-    usual = {"t_T": 100, "jump_length": 10, "jump_n_sample": 2, "spacing": "quadratic"}
+    usual: dict[str, Any] = {"t_T": 100, "jump_length": 10, "jump_n_sample": 2, "spacing": "quadratic"}
+    if conditioning:
+        usual |= {"t_T": 25, "jump_n_sample": 1}
     usual["variance"] = "learned" if spacing == "even" else "posterior"
     walk = {"t_T": t_T, "jump_length": jump_length, "jump_n_sample": jump_n_sample}
-    walk |= {"spacing": spacing, "variance": variance}
+    walk |= {"spacing": spacing, "variance": variance, "conditioning": conditioning}
     walk = {key: value for key, value in walk.items() if value is not None}
     if preset is not None and walk:
         option = next(iter(walk)).replace("_", "-")

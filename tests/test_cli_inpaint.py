@@ -135,6 +135,12 @@ OWN_WALK = {"t_T": 100, "jump_length": 10, "jump_n_sample": 2, "spacing": "quadr
         ("--t-T 30", {**OWN_WALK, "t_T": 30}, "base-128", None),
         ("--spacing even", {**OWN_WALK, "spacing": "even", "variance": "learned"}, "base-128", None),
         ("--variance learned", {**OWN_WALK, "variance": "learned"}, "base-128", None),
+        (
+            "--conditioning 1",
+            {**OWN_WALK, "t_T": 25, "jump_n_sample": 1, "conditioning": 1},
+            "base-128",
+            None,
+        ),
         ("--preset fast --set mender=null", "fast", "base-128", None),
     ],
 )

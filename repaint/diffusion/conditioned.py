@@ -13,7 +13,7 @@ from .prior import NetworkPrior
 from .process import Denoised
 from .schedule import Schedule, State
 
-RIDGE = 0.01  # variance of the known pixels beside the prior's: what the covariance leaves out, and rounding
+RIDGE = 1e-4  # variance of the known pixels beside the prior's: what the covariance leaves out, and rounding
 
 Answer = Callable[..., Tensor]
 """(x_t (B, C, H, W), t, known, keep[, labels (B,)]) -> (B, C, H, W) x_0, or (B, 2 C, H, W) with its var_mix."""
