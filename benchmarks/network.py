@@ -1,8 +1,8 @@
 """Our U-Net beside the same network written plainly, and what the sampler adds: python benchmarks/network.py
 
 Plain = unfused attention, contiguous memory, float32: tests/oracle/networks.py. Both run in the same process, one call
-each in turn, with the same weights and inputs; the ratio is the thing to read. Peak memory is what a call takes beyond
-the weights; on a CPU, in a process of its own.
+each in turn, with the same weights and inputs; the ratio is the thing to read. Conditioned = ours, and once back, as in
+each step of the presets. Peak memory is what a call takes beyond the weights; on a CPU, in a process of its own.
 
     python benchmarks/network.py                      the embedded prior's architecture, batch 1 and 8
     python benchmarks/network.py --arch paper-256     the 256-px networks of the paper, random weights (2.1 GB)
@@ -27,7 +27,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from repaint.archs import unet
 from repaint.archs.blocks import in_precision
-from repaint.diffusion import NetworkPrior, Noise, linear_schedule, network_calls, repaint, time_travel
+from repaint.diffusion import (
+    NetworkPrior,
+    Noise,
+    conditioned,
+    linear_schedule,
+    network_calls,
+    repaint,
+    time_travel,
+)
 from tests.oracle import networks as plain_networks
 
 ARCHS: dict[str, dict[str, Any]] = {
@@ -69,9 +77,10 @@ def main(
     ours.load_state_dict(plain.state_dict())
     ours = in_precision(ours, getattr(torch, precision)).to(device).to(memory_format=torch.channels_last)
     plain = plain.to(device)
-    both = {"plain": plain, "ours": ours}
+    networks: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"plain": plain, "ours": ours}
+    networks["conditioned"] = half_known(ours)
     if memory_of is not None:
-        print(peak_mib(both[memory_of], size, int(batches), device))
+        print(peak_mib(networks[memory_of], size, int(batches), device))
         return
 
     where = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
@@ -80,24 +89,38 @@ def main(
     for batch in map(int, batches.split(",")):
         x = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(0)).to(device)
         t = torch.full((batch,), 500, device=device)
-        calls = {"plain": lambda x=x, t=t: plain(x, t), "ours": lambda x=x, t=t: ours(x, t)}
+        calls = {name: lambda x=x, t=t, call=call: call(x, t) for name, call in networks.items()}
         if device == "cuda":
-            memory = {name: peak_mib(network, size, batch, device) for name, network in both.items()}
+            memory = {name: peak_mib(network, size, batch, device) for name, network in networks.items()}
         else:
             memory = {name: own_process(name, arch, device, precision, batch) for name in calls}
         if compile:
             compiled = torch.compile(ours, mode="reduce-overhead", dynamic=False)
-            calls["compiled"] = lambda x=x, t=t, network=compiled: network(x, t)
+            calls["compiled"] = lambda x=x, t=t, call=compiled: call(x, t)
         seconds = in_turn(calls, repeats, device)
         difference = (plain(x, t) - ours(x, t)).abs().max().item()
         for name, s in seconds.items():
             peak = f", peak {memory[name]} MiB" if name in memory else ""
-            print(f"batch {batch}: {name:8} {1 / s:8.2f} calls/s, {batch / s:8.2f} images/s{peak}")
+            print(f"batch {batch}: {name:11} {1 / s:8.2f} calls/s, {batch / s:8.2f} images/s{peak}")
         ratio = seconds["plain"] / seconds["ours"]
         print(f"batch {batch}: ours is {ratio:.2f} times as fast as plain; outputs differ by {difference:.1e}")
+        times = seconds["conditioned"] / seconds["ours"]
+        print(f"batch {batch}: a conditioned step takes {times:.2f} times as long as a call")
         if batch == 1:
             share = 100 * sampler_share(seconds["ours"], size, device)
             print(f"batch 1: the sampler adds {share:.1f} % to the time of its network calls (100/10/10)")
+
+
+def half_known(network: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+    """What a prior of the network answers when it is told the left half of images, in one pass back."""
+    answer = conditioned(NetworkPrior(network, linear_schedule()), 1)
+
+    def call(x: Tensor, t: Tensor) -> Tensor:
+        keep = torch.zeros_like(x[:, :1])
+        keep[..., : x.shape[-1] // 2] = 1
+        return answer(x, 500, torch.zeros_like(x), keep)
+
+    return call
 
 
 def in_turn(calls: dict[str, Callable[[], Tensor]], repeats: int, device: str) -> dict[str, float]:
@@ -140,7 +163,7 @@ def own_process(name: str, arch: str, device: str, precision: str, batch: int) -
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def peak_mib(network: nn.Module, size: int, batch: int, device: str) -> int:
+def peak_mib(network: Callable[[Tensor, Tensor], Tensor], size: int, batch: int, device: str) -> int:
     """MiB that a call takes at its peak beyond the weights."""
     x, t = torch.randn(batch, 3, size, size, device=device), torch.full((batch,), 500, device=device)
     with torch.no_grad():
