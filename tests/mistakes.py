@@ -200,10 +200,10 @@ MISTAKES: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {
         ("what is missed in holes counts", "keep.to(x_0) * (known - x_0.detach())", "(known - x_0.detach())"),
         (
             "a clipped guess tells nothing",
-            "unclipped = replace(prior, clip=False)",
-            "unclipped = replace(prior, clip=True)",
+            "replace(prior, clip=False,",
+            "replace(prior, clip=True,",
         ),
-        ("a negative variance is believed", "steep > 0.5 * RIDGE * _dot(along, along)", "steep.abs() > 0"),
+        ("a negative variance is believed", "steep > 0.5 * ridge * _dot(along, along)", "steep.abs() > 0"),
         ("directions are not conjugate", "along = left + size / before.where(before > 0, 1) * along", "along = left"),
     ),
     ("archs/hourglass.py", "test_scratch_net.py"): (

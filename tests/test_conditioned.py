@@ -54,7 +54,7 @@ class Normal:
         bars = {told: self.schedule.bar(t) for t, told in enumerate(self.schedule.network_t) if t}
 
         def network(x_t: Tensor, told: Tensor) -> Tensor:
-            return self.behind(x_t, bars[told.item()])[0].unflatten(1, SHAPE)
+            return self.behind(x_t, bars[int(told)])[0].unflatten(1, SHAPE)
 
         return NetworkPrior(network, self.schedule, predicts="x_0", clip=clip)
 
@@ -74,7 +74,7 @@ def closed_form(normal: Normal, x_t: Tensor, t: int, known: Tensor, keep: Tensor
     found = []
     for m, y, k in zip(mean, known.flatten(1), keep.expand_as(known).flatten(1), strict=True):
         K = torch.eye(N, dtype=torch.float64)[k]
-        seen = K @ covariance @ K.T + RIDGE * torch.eye(len(K), dtype=torch.float64)
+        seen = K @ covariance @ K.T + RIDGE * (1 - SCHEDULE.bar(t)) * torch.eye(len(K), dtype=torch.float64)
         found.append(m + covariance @ K.T @ torch.linalg.solve(seen, K @ (y - m)))
     return torch.stack(found).unflatten(1, SHAPE)
 
@@ -85,7 +85,7 @@ def test_of_normal_images_the_mean_given_what_is_known_is_exact(t):
     known, keep = normal.images(2, seed=1), some_known()
     x_t = torch.randn(2, *SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     expected = closed_form(normal, x_t, t, known, keep)
-    said = Conditioned(conditioned(normal.prior(), 2 * N), SCHEDULE, known, keep)(x_t, t)
+    said = Conditioned(conditioned(normal.prior(), 2 * N, noisy_steps=2 * N), SCHEDULE, known, keep)(x_t, t)
     torch.testing.assert_close(said.x_0, expected, atol=1e-6, rtol=0)
     one = Conditioned(conditioned(normal.prior(), 1), SCHEDULE, known, keep)(x_t, t)
     alone = normal.prior()(x_t, t)
@@ -108,7 +108,7 @@ def test_fills_follow_what_is_known_without_jumps(steps, share):
     off = {}
     for told in (0, steps):
         prior = normal.prior()
-        denoiser = Conditioned(conditioned(prior, told), schedule, known, keep) if told else prior
+        denoiser = Conditioned(conditioned(prior, told, noisy_steps=told), schedule, known, keep) if told else prior
         *_, last = repaint(denoiser, known, keep, time_travel(100, 1, 1), Noise(range(many)))
         off[told] = (last.x_t.mean(0).flatten() - exact)[~k].square().mean().sqrt().item()
     assert off[steps] < share * off[0], off
@@ -126,6 +126,29 @@ def test_where_nothing_is_known_or_missed_the_prior_answers_alone():
     assert said.var_mix is None
 
 
+def test_while_there_is_more_noise_than_image_one_pass_back_is_enough():
+    asked = []
+
+    class Counted(Normal):
+        def prior(self, *, clip: bool = False) -> NetworkPrior:
+            told = super().prior(clip=clip)
+
+            def network(x_t: Tensor, t: Tensor) -> Tensor:
+                said = told.network(x_t, t)
+                said.register_hook(lambda grad: asked.append(1))
+                return said
+
+            return NetworkPrior(network, self.schedule, predicts="x_0", clip=clip)
+
+    normal = Counted()
+    known, keep = normal.images(2, seed=1), some_known()
+    x_t = torch.randn(2, *SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    for t in range(1, 21):
+        asked.clear()
+        Conditioned(conditioned(normal.prior(), 3), SCHEDULE, known, keep)(x_t, t)
+        assert len(asked) == (3 if SCHEDULE.bar(t) > 0.5 else 1)
+
+
 def test_guesses_stay_within_the_range_of_images_where_the_prior_keeps_them_there():
     normal = Normal()
     x_t = 9 * torch.randn(2, *SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
@@ -138,6 +161,19 @@ def test_a_derivative_that_is_no_covariance_takes_nothing_along():
     x_t, keep = torch.rand(1, *SHAPE), torch.ones(1, 1, 4, 4)
     said = Conditioned(conditioned(prior, 3), SCHEDULE, 1 - x_t, keep)(x_t, 7)
     torch.testing.assert_close(said.x_0, -x_t)
+
+
+def test_a_network_without_a_derivative_is_refused_and_one_in_inference_mode_is_not():
+    x_t, keep = torch.rand(1, *SHAPE), torch.ones(1, 1, 4, 4)
+    for network in (torch.no_grad()(lambda x_t, told: 0.5 * x_t), lambda x_t, told: 0.5 * x_t.detach()):
+        answer = conditioned(NetworkPrior(network, SCHEDULE), 1)
+        with pytest.raises(ValueError, match="must know the derivative of the network, and its answer has none"):
+            answer(x_t, 7, x_t, keep)
+    answer = conditioned(NetworkPrior(lambda x_t, told: 0.5 * x_t, SCHEDULE), 1)
+    expected = answer(x_t, 7, -x_t, keep)
+    with torch.inference_mode():
+        said = answer(torch.clone(x_t), 7, torch.neg(x_t), torch.ones(1, 1, 4, 4))
+    torch.testing.assert_close(said, expected)
 
 
 def test_learned_variance_and_classes_pass_through():

@@ -52,7 +52,8 @@ def test_a_stage_fills_from_the_states_it_says(tmp_path):
     ("said", "refine", "thin"),
     [
         ({}, 0.2, 0.3),
-        ({"sampler": "balanced"}, 0.05, 0.1),
+        ({"sampler": "balanced"}, 0.15, 0.1),
+        ({"sampler": {"repaint": {"spacing": "quadratic"}}}, 0.05, 0.1),
         ({"sampler": "paper"}, 0.2, 0.3),
         ({"sampler": "fast", "thin": 1.0, "refine": 0.5}, 0.5, 1.0),
     ],
@@ -64,7 +65,7 @@ def test_later_passes_begin_where_the_spacing_lets_them_unless_said_otherwise(sa
 
 def test_presets_cost_what_the_readme_says():
     calls = {name: network_calls(walk.times(walk.begin(1.0))) for name, walk in PRESETS.items()}
-    assert calls == {"fast": 28, "balanced": 105, "quality": 205, "paper": 2410}
+    assert calls == {"fast": 12, "balanced": 25, "quality": 50, "paper": 2410}
 
 
 def test_another_spacing_beside_it_is_refused():

@@ -19,7 +19,7 @@ from ..weights.load import LoadedPrior, load_classifier, load_prior
 from ..weights.menders import load_mender
 from .device import device_name, prepared
 from .frugal import FewerAtOnce
-from .inpaint import REFINE, THIN, Inpaint, InpaintStage
+from .inpaint import REFINE, REFINE_CONDITIONED, THIN, Inpaint, InpaintStage
 from .mending import Mender
 from .native import Pass, Walk, canvases, fill, is_large, plan
 from .progress import Device, Precision, Progress
@@ -181,7 +181,8 @@ class Filler:
     @property
     def walk(self) -> Walk:
         s, chain = self.settings, self.settings.sampler.repaint
-        refine = REFINE[chain.spacing] if s.refine is None else s.refine
+        usual = REFINE_CONDITIONED if chain.conditioning else REFINE[chain.spacing]
+        refine = usual if s.refine is None else s.refine
         thin = THIN[chain.spacing] if s.thin is None else s.thin
         return Walk(chain.times, chain.begin, refine, thin)
 
