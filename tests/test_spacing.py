@@ -65,7 +65,7 @@ def test_later_passes_begin_where_the_spacing_lets_them_unless_said_otherwise(sa
 
 def test_presets_cost_what_the_readme_says():
     calls = {name: network_calls(walk.times(walk.begin(1.0))) for name, walk in PRESETS.items()}
-    assert calls == {"fast": 12, "balanced": 25, "quality": 50, "paper": 2410}
+    assert calls == {"fast": 12, "balanced": 25, "quality": 25, "paper": 2410}
 
 
 def test_another_spacing_beside_it_is_refused():

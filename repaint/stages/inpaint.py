@@ -102,12 +102,12 @@ Preset = Literal["fast", "balanced", "quality", "paper"]
 REFINE, THIN = {"even": 0.2, "quadratic": 0.05}, {"even": 0.3, "quadratic": 0.1}  # where later passes begin, by spacing
 REFINE_CONDITIONED = 0.15
 
-_SHORT: dict[str, Any] = {"jump_n_sample": 1, "variance": "posterior", "spacing": "quadratic", "conditioning": 2}
+_SHORT: dict[str, Any] = {"jump_length": 1, "jump_n_sample": 1, "variance": "posterior", "spacing": "quadratic"}
 
-PRESETS: dict[str, Repaint] = {  # by how many steps a window takes
-    "fast": Repaint(t_T=12, jump_length=1, **_SHORT),
-    "balanced": Repaint(t_T=25, jump_length=1, **_SHORT),
-    "quality": Repaint(t_T=50, jump_length=1, **_SHORT),
+PRESETS: dict[str, Repaint] = {  # t_T network calls a window, and in each a pass or two back
+    "fast": Repaint(t_T=12, conditioning=1, **_SHORT),
+    "balanced": Repaint(t_T=25, conditioning=1, **_SHORT),
+    "quality": Repaint(t_T=25, conditioning=2, **_SHORT),
     "paper": Repaint(t_T=250, jump_length=10, jump_n_sample=10),  # 2410, as published
 }
 """Schedules by name; the figures of `benchmarks/prior.py` on held-out pictures chose them: base-64's card."""
