@@ -14,7 +14,7 @@ from .errors import ConfigError
 @answers("; masks that were written are whole")
 def detect_command(
     photo: Annotated[Path, typer.Argument(help="A photo, or a folder of photos.")],
-    out: Annotated[Path, typer.Option(help="The folder to write to: NAME.png, NAME_overlay.jpg.")],
+    out: Annotated[str, typer.Option(help="The folder to write to: NAME.png, NAME_overlay.jpg.")],
     sensitivity: Annotated[
         float, typer.Option(min=0, max=1, help="More finds more, and errs more; 0.5 = as the weights say.")
     ] = 0.5,
@@ -53,22 +53,25 @@ def detect_command(
     if wrong := explained(Options, said):
         raise ConfigError("\n".join(f"--{loc[-1]}: {words}" for loc, words in wrong))
     options = Options.model_validate(said)
+    if not out:
+        raise ConfigError("--out: is empty; a folder for the masks would be right")
+    folder = Path(out)
 
     from .detect_files import detect_files, photos_in
     from .image import unread_in
     from .single import check_writable, percent
     from .terminal import stage_bar
 
-    photos_in(photo, out, probability=probability)  # refuses before weights are loaded
+    photos_in(photo, folder, probability=probability)  # refuses before weights are loaded
     stage = options.scratches.build(options.device)
     for remark in stage.remarks:
         say(remark)
-    check_writable(out / "x.png")
+    check_writable(folder / "x.png")
     if photo.is_dir() and (unread := unread_in(photo)) is not None:
         say(unread)
     found = []
     limit = round(max_megapixels * 1e6)
-    for detection in detect_files(photo, out, stage, stage_bar, probability=probability, max_pixels=limit):
+    for detection in detect_files(photo, folder, stage, stage_bar, probability=probability, max_pixels=limit):
         found.append(detection)
         if detection.flaw is not None:
             say(detection.flaw)

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Literal
 
 from .errors import ConfigError, ImageError, RunError
 from .files import try_writing
-from .image import DEFAULT_MAX_PIXELS, ENDINGS, Photo, check_size, of_frames, read_mask, read_photo, write_photo
+from .image import (
+    DEFAULT_MAX_PIXELS,
+    ENDINGS,
+    Photo,
+    check_mask_fits,
+    check_size,
+    of_frames,
+    read_mask,
+    read_photo,
+    write_photo,
+)
 from .stages.inpaint import Inpaint
 from .stages.progress import Device, Precision, Progress
 
@@ -124,9 +134,7 @@ def opened(
     if mask is None:
         return picture
     marks = read_mask(mask, hole=hole, max_pixels=max_pixels)
-    (_, H, W), (_, h, w) = picture.rgb.shape, marks.keep.shape
-    if (h, w) != (H, W):
-        raise ImageError(f"{mask}: the mask is {w} x {h} px, the photo {W} x {H}; they must be of one size")
+    check_mask_fits(mask, picture, marks.keep)
     for warning in marks.warnings:
         say(warning)
     if marks.keep.all():

@@ -130,6 +130,7 @@ def test_a_bad_file_is_one_line_and_the_rest_goes_on(photos, tmp_path):
     [
         (("gone.png", "--out", "m"), "gone.png: does not exist"),
         (("empty", "--out", "m"), "empty: holds no photos"),
+        (("photos", "--out", ""), "--out: is empty; a folder for the masks would be right"),
         (("photos", "--out", "photos/masks"), "--out photos/masks: lies in photos, among the photos"),
         (("photos/a.png", "--out", "photos"), "--out photos: is the folder of the photo"),
         (("twins", "--out", "m"), "twins: a.jpg and a.png would both write a.png; rename one"),

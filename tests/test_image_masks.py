@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from repaint.errors import ImageError
-from repaint.image import decode_mask, encode_mask, read_mask, write_mask
+from repaint.image import Photo, check_mask_fits, decode_mask, encode_mask, read_mask, write_mask
 from repaint.masks import make_mask
 
 from .pictures import make_exif, rng, saved
@@ -115,3 +115,13 @@ def test_a_photo_is_no_mask_unless_masks_are_soft():
     soft = decode_mask(mask_bytes(photo), "m.png", soft=True)
     assert soft.keep.shape == (1, 20, 20)
     assert [doubt.endswith("% of it is grey, and is taken for weights") for doubt in soft.warnings] == [True]
+
+
+@pytest.mark.parametrize(("size", "hint"), [((5, 7), "; turned by a quarter it would fit"), ((7, 6), "")])
+def test_a_mask_of_another_size_is_refused_and_one_that_was_turned_is_known(size, hint):
+    photo = Photo(torch.rand(3, 7, 5))
+    check_mask_fits("m.png", photo, torch.ones(1, 7, 5, dtype=torch.bool))
+    with pytest.raises(ImageError) as refused:
+        check_mask_fits("m.png", photo, torch.ones(1, *size, dtype=torch.bool))
+    said = f"m.png: the mask is {size[1]} x {size[0]} px, the photo 5 x 7; they must be of one size"
+    assert str(refused.value) == said + hint

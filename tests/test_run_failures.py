@@ -42,7 +42,7 @@ BAD = {  # the bytes of the image, of the mask (None: as they were), and what it
     "text": (b"This is no picture.\n", None, "text.png: begins with b'This is ';"),
     "bomb": (png_header_of(12500, 8000), None, "bomb.png: has 100.0 megapixels (12500 x 8000); the limit is 80.0"),
     "cut": (truncated_jpeg(), None, "cut.png: is cut short:"),
-    "other": (None, tiny.photo(24, 20, HOLE).keep, "other.png: the mask is 20 x 24 px, its photo 16 x 16;"),
+    "other": (None, tiny.photo(24, 20, HOLE).keep, "other.png: the mask is 20 x 24 px, the photo 16 x 16;"),
     "mask": (None, b"", "mask.png: is empty (0 bytes)"),
 }
 

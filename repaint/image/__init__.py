@@ -8,7 +8,7 @@ What a file says beside its pixels (ICC profile, EXIF, dpi, bits, grey) travels 
 """
 
 from repaint.image.fitting import centre_cropped, centre_cropped_mask
-from repaint.image.masks import decode_mask, encode_mask, read_mask, write_mask
+from repaint.image.masks import check_mask_fits, decode_mask, encode_mask, read_mask, write_mask
 from repaint.image.photo import DEFAULT_MAX_PIXELS, ENDINGS, FORMATS, READABLE, MaskImage, Meta, Photo, luma, of_frames
 from repaint.image.reading import decode_photo, read_photo
 from repaint.image.unread import unread_in
@@ -24,6 +24,7 @@ __all__ = [
     "Photo",
     "centre_cropped",
     "centre_cropped_mask",
+    "check_mask_fits",
     "check_size",
     "decode_mask",
     "decode_photo",

@@ -11,12 +11,25 @@ from PIL import Image
 from torch import Tensor
 
 from repaint.errors import ImageError
-from repaint.image.photo import DEFAULT_MAX_PIXELS, MaskImage, luma
+from repaint.image.photo import DEFAULT_MAX_PIXELS, MaskImage, Photo, luma
 from repaint.image.reading import decode_photo, read_file
 from repaint.image.writing import to_samples, write_file
 
 Hole = Literal["black", "white"]
 MOSTLY = 0.5  # grey, from which on a picture is no mask
+
+
+def check_mask_fits(mask: str | Path, photo: Photo, keep: Tensor) -> None:
+    """Nothing, if the mask has the size of the photo.
+
+    Raises:
+        ImageError: if not; of a mask that was turned by a quarter it says so.
+    """
+    (H, W), (h, w) = photo.rgb.shape[-2:], keep.shape[-2:]
+    if (h, w) == (H, W):
+        return
+    hint = "; turned by a quarter it would fit" if (h, w) == (W, H) else ""
+    raise ImageError(f"{mask}: the mask is {w} x {h} px, the photo {W} x {H}; they must be of one size{hint}")
 
 
 def read_mask(

@@ -10,11 +10,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from .. import files
 from ..errors import ImageError
-from ..image import Photo, centre_cropped, centre_cropped_mask, decode_mask, decode_photo, of_frames
+from ..image import (
+    Photo,
+    centre_cropped,
+    centre_cropped_mask,
+    check_mask_fits,
+    decode_mask,
+    decode_photo,
+    of_frames,
+)
 from .pairing import Item
 from .settings import RunConfig
 
@@ -66,7 +73,7 @@ def load(
         soft = inpaint is not None and inpaint.fit == "crop" and inpaint.soft_masks
         found = decode_mask(mask, item.mask, hole=config.hole, soft=soft, max_pixels=limit)
         keep = found.keep if crop_px is None else centre_cropped_mask(found.keep, crop_px)
-        _check_sizes(item, photo, keep)
+        check_mask_fits(item.mask or "", photo, keep)
         photo = replace(photo, keep=keep)
     except ImageError as e:
         return Loaded(item, content, flaw=str(e))
@@ -164,9 +171,3 @@ def _bytes(path: str) -> bytes:
         return files.read_bytes(path)
     except OSError as e:
         raise ImageError(f"{path}: cannot be read: {e.strerror or e}") from None
-
-
-def _check_sizes(item: Item, photo: Photo, keep: Tensor) -> None:
-    (_, H, W), (_, h, w) = photo.rgb.shape, keep.shape
-    if (h, w) != (H, W):
-        raise ImageError(f"{item.mask}: the mask is {w} x {h} px, its photo {W} x {H}; they must be of one size")
