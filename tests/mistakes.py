@@ -197,7 +197,7 @@ MISTAKES: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {
     ),
     ("diffusion/conditioned.py", "test_conditioned.py"): (
         ("the covariance without its scale", "return (1 - bar) / math.sqrt(bar) * back", "return back"),
-        ("what is missed in holes counts", "keep.to(x_0) * (known - x_0.detach())", "(known - x_0.detach())"),
+        ("what is missed in holes counts", "K * torch.where(K > 0, known - alone, 0)", "known - alone"),
         (
             "a clipped guess tells nothing",
             "replace(prior, clip=False,",

@@ -126,6 +126,15 @@ def test_where_nothing_is_known_or_missed_the_prior_answers_alone():
     assert said.var_mix is None
 
 
+def test_what_stands_in_holes_is_never_looked_at():
+    normal = Normal()
+    known, keep = normal.images(2, seed=1), some_known()
+    x_t = torch.randn(2, *SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    answer = conditioned(normal.prior(), 2)
+    said = [answer(x_t, 7, torch.where(keep, known, other), keep) for other in (0.0, torch.nan)]
+    assert torch.equal(*said)
+
+
 def test_while_there_is_more_noise_than_image_one_pass_back_is_enough():
     asked = []
 

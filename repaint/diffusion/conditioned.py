@@ -26,7 +26,7 @@ class Conditioned:
 
     Attributes:
         answer: from `conditioned`.
-        known: (B, C, H, W) in [-1, 1].
+        known: (B, C, H, W) in [-1, 1]; what stands in its holes is never looked at.
         keep: (B, 1, H, W), 1 = known; weights between 0 and 1 count for less.
         labels: (B,) class of each image, or (1,) for all of them; for priors that know classes.
     """
@@ -80,9 +80,9 @@ def conditioned(prior: NetworkPrior, steps: int, *, noisy_steps: int = 1) -> Ans
                 (back,) = torch.autograd.grad(x_0, x, v, retain_graph=True)
                 return (1 - bar) / math.sqrt(bar) * back
 
-            x_0_seen = x_0.detach() + solved(
-                covaried, keep.to(x_0) * (known - x_0.detach()), keep.to(x_0), passes, ridge=RIDGE * (1 - bar)
-            )
+            K, alone = keep.to(x_0), x_0.detach()
+            missed = K * torch.where(K > 0, known - alone, 0)  # or what is no number in a hole would spread
+            x_0_seen = alone + solved(covaried, missed, K, passes, ridge=RIDGE * (1 - bar))
         if prior.clip:
             x_0_seen = x_0_seen.clamp(-1, 1)
         return x_0_seen if var_mix is None else torch.cat([x_0_seen, var_mix.detach()], dim=1)
