@@ -21,6 +21,7 @@ from repaint.diffusion import (
     time_travel,
 )
 from repaint.diffusion.conditioned import RIDGE
+from repaint.stages.frugal import FewerAtOnce
 from repaint.stages.inpaint import Inpaint
 
 from . import tiny
@@ -201,6 +202,20 @@ def test_learned_variance_and_classes_pass_through():
         assert seen == told
         assert said.var_mix is not None
         torch.testing.assert_close(said.var_mix, torch.full_like(x_t, 0.75))
+
+
+def test_where_memory_suffices_for_one_image_only_one_is_shown_at_once():
+    def network(x_t: Tensor, told: Tensor) -> Tensor:
+        if len(x_t) > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return 0.1 * x_t
+
+    fewer = FewerAtOnce("prior", conditioned(NetworkPrior(network, SCHEDULE), 2))
+    x_t, keep = torch.rand(2, *SHAPE), some_known()
+    said = Conditioned(fewer, SCHEDULE, torch.zeros_like(x_t), keep)(x_t, 3)
+    assert fewer.told() == ["out of memory with 2 windows at once: prior goes on with 1"]
+    enough = conditioned(NetworkPrior(lambda x_t, told: 0.1 * x_t, SCHEDULE), 2)
+    torch.testing.assert_close(said.x_0, Conditioned(enough, SCHEDULE, torch.zeros_like(x_t), keep)(x_t, 3).x_0)
 
 
 class Spied:
