@@ -271,7 +271,8 @@ def test_a_photo_does_not_depend_on_its_neighbours(tmp_path):
     assert torch.equal(together.photos[1].rgb, alone.photos[0].rgb)
 
 
-def test_beside_a_classifier_it_is_refused():
-    said = {"classifier": {"weights": "c"}, "label": 1, "sampler": {"repaint": {"conditioning": 1}}}
+@pytest.mark.parametrize("sampler", ["balanced", {"repaint": {"conditioning": 1}}])
+def test_beside_a_classifier_it_is_refused(sampler):
+    said = {"classifier": {"weights": "c"}, "label": 1, "sampler": sampler}
     with pytest.raises(ValueError, match="classifier: found one beside conditioning: 1; one of the two would be right"):
         Inpaint.model_validate(said)

@@ -229,7 +229,8 @@ class Inpaint(Settings):
     @model_validator(mode="after")
     def _steered_by_one(self) -> Inpaint:
         if self.classifier is not None and (steps := self.sampler.repaint.conditioning):
-            raise WrongKey("classifier", f"found one beside conditioning: {steps}; one of the two would be right")
+            words = f"found one beside conditioning: {steps}; one of the two would be right (the preset paper has none)"
+            raise WrongKey("classifier", words)
         return self
 
     def chosen_prior(self) -> tuple[str, tuple[str, ...]]:
